@@ -1,0 +1,222 @@
+"""Every metric Fleetpulse exports: name, type, help, labels, buckets. Names stand here and nowhere else.
+
+`docs/metrics.md` is generated from this file, and a test fails when a rule or a dashboard names a metric that
+is not here. Names carry the prefix `fleetpulse_`; units are base units (seconds, bytes, USD, ratios 0-1).
+
+Durability: a DURABLE metric's value is kept in the journal, changed in the same transaction as the rows behind
+it, and restored at start, so it never resets. The others count since the process started.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "fleetpulse_"
+Kind = Literal["counter", "gauge", "histogram"]
+
+LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0)
+FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+ROWS_BUCKETS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric family; `name` is the family's full name as PromQL sees it (counters end in `_total`)."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    durable: bool = False
+
+
+def _metric(  # noqa: PLR0913 - one argument per column of the catalogue
+    name: str,
+    kind: Kind,
+    help_text: str,
+    labels: tuple[str, ...] = (),
+    *,
+    buckets: tuple[float, ...] = (),
+    durable: bool = False,
+) -> Metric:
+    return Metric(PREFIX + name, kind, help_text, labels, buckets, durable)
+
+
+# Request logs -------------------------------------------------------------------------------------------------
+REQUESTS = _metric(
+    "requests_total",
+    "counter",
+    "Request logs stored, by outcome.",
+    ("source", "model", "status"),
+    durable=True,
+)
+REQUEST_DURATION = _metric(
+    "request_duration_seconds",
+    "histogram",
+    "How long the reported requests took.",
+    ("source", "model"),
+    buckets=LATENCY_BUCKETS,
+    durable=True,
+)
+TOKENS = _metric(
+    "tokens_total",
+    "counter",
+    "Tokens used. Kinds never overlap, so their sum is the total: input (not from cache), cached, output, "
+    "unattributed (reported only as a total).",
+    ("source", "model", "kind"),
+    durable=True,
+)
+COST = _metric(
+    "cost_usd_total",
+    "counter",
+    "Cost in USD: as reported, else computed from model and tokens. Unpriced requests add nothing here.",
+    ("source", "model"),
+    durable=True,
+)
+UNPRICED = _metric(
+    "unpriced_requests_total",
+    "counter",
+    "Requests whose cost is unknown: none reported and no price known for the model.",
+    ("source", "model"),
+    durable=True,
+)
+ALERT_EVENTS = _metric(
+    "alert_events_total",
+    "counter",
+    "Alert changes received from Alertmanager and stored.",
+    ("alertname", "status"),
+    durable=True,
+)
+SIGNALS = _metric(
+    "ingest_signals_total",
+    "counter",
+    "Signals received, by what became of each: stored, duplicate, rejected (invalid) or refused (overload; the "
+    "sender was told to try again). Stored and duplicate requests and alerts survive restarts.",
+    ("kind", "outcome"),
+    durable=True,
+)
+FOLDED_LABELS = _metric(
+    "label_values_folded_total",
+    "counter",
+    "Signals whose value of this label was past its cap and was counted under 'other'. Sums stay exact.",
+    ("label",),
+    durable=True,
+)
+
+# Budgets and thresholds ---------------------------------------------------------------------------------------
+BUDGET_LIMIT = _metric(
+    "budget_limit_usd", "gauge", "Limit of each configured budget.", ("budget", "scope", "target", "period")
+)
+BUDGET_SPENT = _metric(
+    "budget_spent_usd",
+    "gauge",
+    "Exact spend in the budget's current period, which begins at midnight, Monday or the first in the configured "
+    "time zone. A request counts when it is received.",
+    ("budget", "scope", "target", "period"),
+)
+THRESHOLD = _metric(
+    "threshold",
+    "gauge",
+    "Configured alert thresholds, so that rules compare with configuration: error_rate, account_error_rate, "
+    "cpu_warning, cpu_critical, memory_warning, memory_critical (ratios 0-1), heartbeat_silence_seconds.",
+    ("name",),
+)
+
+# Agents -------------------------------------------------------------------------------------------------------
+AGENT_UP = _metric(
+    "agent_up",
+    "gauge",
+    "1 while the agent's heartbeats arrive, 0 once silent or offline.",
+    ("pool_id", "agent_id"),
+)
+AGENT_CPU = _metric(
+    "agent_cpu_usage_ratio", "gauge", "CPU use in the newest heartbeat, 0-1.", ("pool_id", "agent_id")
+)
+AGENT_MEMORY = _metric(
+    "agent_memory_usage_ratio", "gauge", "Memory use in the newest heartbeat, 0-1.", ("pool_id", "agent_id")
+)
+AGENT_TASKS = _metric(
+    "agent_running_tasks", "gauge", "Tasks running in the newest heartbeat.", ("pool_id", "agent_id")
+)
+AGENT_SEEN = _metric(
+    "agent_last_heartbeat_timestamp_seconds",
+    "gauge",
+    "When the newest heartbeat arrived.",
+    ("pool_id", "agent_id"),
+)
+AGENT_STATUS = _metric(
+    "agent_status",
+    "gauge",
+    "Always 1; the label says the status the agent last reported, or 'silent' when its heartbeats stopped.",
+    ("pool_id", "agent_id", "status"),
+)
+AGENTS = _metric(
+    "agents",
+    "gauge",
+    "Known agents by pool and status; exact even past the cap on agent series.",
+    ("pool_id", "status"),
+)
+
+# Live feed ----------------------------------------------------------------------------------------------------
+LIVE_CONNECTIONS = _metric("live_connections", "gauge", "Open WebSocket connections.", ("endpoint",))
+LIVE_SUBSCRIPTIONS = _metric("live_subscriptions", "gauge", "Subscriptions by topic family.", ("topic",))
+LIVE_PUBLISHED = _metric("live_messages_published_total", "counter", "Messages published to topics.", ("topic",))
+LIVE_SENT = _metric("live_messages_sent_total", "counter", "Messages written to client sockets.", ("topic",))
+LIVE_CONFLATED = _metric(
+    "live_messages_conflated_total",
+    "counter",
+    "State messages replaced by a newer one of the same key before a slow client got them.",
+    ("topic",),
+)
+LIVE_GAPPED = _metric(
+    "live_messages_gapped_total",
+    "counter",
+    "Event messages a slow client did not get; a gap record told it which.",
+    ("topic",),
+)
+LIVE_EVICTIONS = _metric(
+    "live_evictions_total", "counter", "Connections closed by the server for cause.", ("reason",)
+)
+LIVE_BUFFERED = _metric("live_buffered_bytes", "gauge", "Bytes waiting in client sockets' buffers.")
+LIVE_DELAY = _metric(
+    "live_publish_delay_seconds",
+    "histogram",
+    "From publishing a message to handing it to the clients' sockets.",
+    ("topic",),
+    buckets=FAST_BUCKETS,
+)
+
+# Journal ------------------------------------------------------------------------------------------------------
+JOURNAL_COMMITS = _metric("journal_commits_total", "counter", "Transactions committed.")
+JOURNAL_COMMIT_SECONDS = _metric(
+    "journal_commit_duration_seconds",
+    "histogram",
+    "How long one group commit took, insert to fsync.",
+    buckets=FAST_BUCKETS,
+)
+JOURNAL_GROUP_ROWS = _metric(
+    "journal_group_rows", "histogram", "Rows written together in one transaction.", buckets=ROWS_BUCKETS
+)
+JOURNAL_PENDING = _metric("journal_pending_rows", "gauge", "Rows waiting for the writer.")
+JOURNAL_PENDING_LIMIT = _metric(
+    "journal_pending_limit_rows", "gauge", "Rows that may wait; past it ingest answers 503."
+)
+JOURNAL_SIZE = _metric("journal_size_bytes", "gauge", "Size of the journal's files.")
+JOURNAL_ROWS = _metric("journal_rows", "gauge", "Rows kept.", ("table",))
+JOURNAL_OLDEST = _metric(
+    "journal_oldest_row_timestamp_seconds", "gauge", "When the oldest kept row was received.", ("table",)
+)
+JOURNAL_WRITABLE = _metric(
+    "journal_writable", "gauge", "1 when the last commit succeeded, 0 when storage refused it."
+)
+JOURNAL_FAILURES = _metric(
+    "journal_commit_failures_total", "counter", "Transactions that storage refused.", ("reason",)
+)
+JOURNAL_DELETED = _metric("journal_retention_deleted_total", "counter", "Rows deleted by retention.", ("table",))
+
+# The service itself -------------------------------------------------------------------------------------------
+HTTP_REQUESTS = _metric("http_requests_total", "counter", "HTTP requests answered.", ("route", "code"))
+LOOP_LAG = _metric("event_loop_lag_seconds", "gauge", "Worst delay of the event loop since the last scrape.")
+BUILD_INFO = _metric("build_info", "gauge", "Always 1; version of the running exporter.", ("version", "python"))
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

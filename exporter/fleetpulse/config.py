@@ -1,0 +1,292 @@
+"""All reading of configuration: built-in defaults, then `fleetpulse.yaml`, then `FLEETPULSE_*` variables.
+
+The file is `$FLEETPULSE_CONFIG`, else `./fleetpulse.yaml` where it exists. A nested setting is reached from the
+environment with two underscores: `FLEETPULSE_LIMITS__SOURCES=200`. Unknown settings are errors, so that a typing
+mistake never passes silently. `docs/configuration.md` lists every setting; a test keeps it complete.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from fleetpulse.errors import ConfigError
+
+Ratio = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of the nested sections: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Auth(Section):
+    """Who may call. With nothing set here, loopback needs no credentials."""
+
+    app_keys_file: Path | None = Field(
+        None, description="App keys (hashed); default: `app-keys.json` in the data folder."
+    )
+    jwt_secret: SecretStr | None = Field(None, description="HS256 secret, 32 characters or more.")
+    jwt_secret_file: Path | None = Field(None, description="File that holds the HS256 secret.")
+    jwks_file: Path | None = Field(None, description="JWKS file with RS256 public keys.")
+    jwks_url: str | None = Field(None, description="JWKS address with RS256 public keys, fetched and cached.")
+    jwt_audience: str = Field("fleetpulse", description="Required `aud` claim.")
+    jwt_issuer: str | None = Field(None, description="Required `iss` claim, where set.")
+    allow_unauthenticated: bool = Field(
+        False,
+        description="Serve an address other than loopback to anyone. Only behind something that guards it.",
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Origins (besides the exporter's own) whose pages may open WebSockets; `*` for any."
+    )
+
+
+class Limits(Section):
+    """Bounds of everything that comes in; past a label's cap, values are counted under `other`."""
+
+    body_bytes: Positive = Field(8 * 2**20, description="Largest request body as sent.")
+    decompressed_bytes: Positive = Field(32 * 2**20, description="Largest request body once decompressed.")
+    batch_items: Positive = Field(10_000, description="Most items in one request.")
+    sources: Positive = Field(50, description="Distinct `source` label values.")
+    models: Positive = Field(100, description="Distinct `model` label values.")
+    statuses: Positive = Field(12, description="Distinct `status` label values of requests.")
+    pools: Positive = Field(200, description="Distinct agent pools.")
+    agent_series: Positive = Field(10_000, description="Agents with series of their own.")
+    agents: Positive = Field(50_000, description="Agents remembered at all; past it, new ones are refused.")
+    alertnames: Positive = Field(200, description="Distinct `alertname` label values.")
+
+
+class Journal(Section):
+    """The SQLite journal."""
+
+    synchronous: Literal["full", "normal"] = Field(
+        "full", description="`full` survives power loss; `normal` survives a crash of the process only."
+    )
+    queue_rows: Positive = Field(
+        50_000, description="Rows that may wait for the writer; past it ingest answers 503."
+    )
+    retention_days: Positive = Field(
+        70, description="Rows older than this are deleted: a month and the month before."
+    )
+    max_bytes: Positive = Field(20 * 2**30, description="Oldest rows are deleted beyond this size.")
+    retention_interval_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="How often retention looks."
+    )
+
+
+class Thresholds(Section):
+    """What the alert rules compare with; exported as `fleetpulse_threshold`."""
+
+    error_rate: Ratio = Field(0.10, description="Failed share of requests.")
+    account_error_rate: Ratio = Field(0.50, description="Failed share of one account's messages.")
+    heartbeat_silence_seconds: Positive = Field(300, description="An agent silent for longer is offline.")
+    cpu_warning: Ratio = Field(0.70, description="Yellow in dashboards.")
+    cpu_critical: Ratio = Field(0.90, description="Red in dashboards, and an alert.")
+    memory_warning: Ratio = Field(0.70, description="Yellow in dashboards.")
+    memory_critical: Ratio = Field(0.90, description="Red in dashboards, and an alert.")
+
+
+class Agents(Section):
+    """Agents' state."""
+
+    forget_after_seconds: Positive = Field(
+        7 * 86_400, description="An agent silent for this long is forgotten with its series."
+    )
+    forget_offline_after_seconds: Positive = Field(
+        3_600, description="An agent that reported `offline` is forgotten after this long."
+    )
+    save_interval_seconds: Annotated[float, Field(gt=0)] = Field(2.0, description="How often state is saved.")
+
+
+class Budget(Section):
+    """A spending limit: in total, or of one source or model; per day, week or month."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    limit_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    period: Literal["day", "week", "month"] = "day"
+    source: str | None = None
+    model: str | None = None
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> "Budget":
+        if self.source is not None and self.model is not None:
+            raise ValueError("a budget is of one source or of one model, not both")
+        return self
+
+    @property
+    def scope(self) -> str:
+        """`total`, `source` or `model`."""
+        return "source" if self.source is not None else "model" if self.model is not None else "total"
+
+    @property
+    def target(self) -> str:
+        """The source or model it is of; empty for the total."""
+        return self.source or self.model or ""
+
+
+class Live(Section):
+    """The live feed."""
+
+    history_messages: Positive = Field(2_048, description="Messages kept per topic for resume.")
+    history_seconds: Positive = Field(600, description="Age limit of that history.")
+    flush_seconds: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.02, description="Messages of one topic within this time go out in one write."
+    )
+    conflate_bytes: Positive = Field(64 * 2**10, description="Buffered bytes past which a client counts as slow.")
+    evict_bytes: Positive = Field(2**20, description="Buffered bytes past which a client is closed.")
+    evict_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="A client slow for longer is closed.")
+    max_connections: Positive = Field(20_000, description="Open connections in all.")
+    max_connections_per_ip: Positive = Field(10_000, description="Open connections from one address.")
+    max_subscriptions: Positive = Field(100, description="Subscriptions of one connection.")
+    max_message_bytes: Positive = Field(64 * 2**10, description="Largest message a client may send.")
+    messages_per_second: Positive = Field(50, description="Messages a client may send a second, on average.")
+    ping_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="Ping interval.")
+    dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")
+
+
+class Stack(Section):
+    """The other parts: where they are, and on which ports `fleetpulse up` starts them."""
+
+    prometheus_port: Annotated[int, Field(gt=0, lt=65_536)] = Field(9090, description="Prometheus' port for `up`.")
+    alertmanager_port: Annotated[int, Field(gt=0, lt=65_536)] = Field(
+        9093, description="Alertmanager's port for `up`."
+    )
+    grafana_port: Annotated[int, Field(gt=0, lt=65_536)] = Field(3000, description="Grafana's port for `up`.")
+    prometheus_url: str | None = Field(None, description="Default: loopback at `prometheus_port`.")
+    alertmanager_url: str | None = Field(None, description="Default: loopback at `alertmanager_port`.")
+    grafana_url: str | None = Field(None, description="Default: loopback at `grafana_port`.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen: a change of configuration is a restart."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLEETPULSE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, lt=65_536)] = Field(8001, description="Port to listen on; 0 picks a free one.")
+    data_dir: Path = Field(Path("data"), description="Folder of the journal and everything else that is kept.")
+    timezone: str = Field("UTC", description="Time zone in which days, weeks and months begin.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="One line of text or one JSON object per event."
+    )
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    journal: Journal = Journal()
+    thresholds: Thresholds = Thresholds()
+    agents: Agents = Agents()
+    live: Live = Live()
+    stack: Stack = Stack()
+    budgets: tuple[Budget, ...] = Field(
+        (Budget(name="daily", limit_usd=10.0),), description="Spending limits; default $10 a day in total."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - signature given by pydantic-settings
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over the file."""
+        path = config_path()
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, YamlConfigSettingsSource(settings_cls, path)) if path else sources
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("is not a time zone name such as Europe/Berlin or Asia/Shanghai") from error
+        return value
+
+    @field_validator("budgets")
+    @classmethod
+    def _distinct_budgets(cls, value: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        names = [budget.name for budget in value]
+        if len(set(names)) < len(names):
+            raise ValueError("two budgets share a name")
+        return value
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's database file."""
+        return self.data_dir / "journal.db"
+
+    @property
+    def app_keys_path(self) -> Path:
+        """The file of hashed app keys."""
+        return self.auth.app_keys_file or self.data_dir / "app-keys.json"
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+        return self.stack.prometheus_url or f"http://127.0.0.1:{self.stack.prometheus_port}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Where Alertmanager answers."""
+        return self.stack.alertmanager_url or f"http://127.0.0.1:{self.stack.alertmanager_port}"
+
+    @property
+    def grafana_url(self) -> str:
+        """Where Grafana answers."""
+        return self.stack.grafana_url or f"http://127.0.0.1:{self.stack.grafana_port}"
+
+
+def config_path() -> Path | None:
+    """The configuration file in use, if any; a named file that is missing is an error."""
+    named = os.environ.get("FLEETPULSE_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"FLEETPULSE_CONFIG names {named}, which is not a file")
+        return Path(named)
+    default = Path("fleetpulse.yaml")
+    return default if default.is_file() else None
+
+
+def load(**overrides: Any) -> Settings:
+    """Reads the configuration; raises ConfigError that names each wrong setting."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}" for item in error.errors()]
+        raise ConfigError("; ".join(lines)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{config_path()} is not valid YAML: {error}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,138 @@
+"""The frozen models of what programs report. Bounds here are the whole validation of ingest.
+
+Units: seconds, USD, tokens; percentages 0-100 in heartbeats as their document has them. Unknown fields are
+ignored, so a newer client may talk to an older server. All times are UTC.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+MAX_INT = 2**53 - 1  # the largest integer that JSON clients, SQLite and Prometheus's floats all keep exact
+MAX_SECONDS = 1_000_000.0
+MAX_USD = 1_000_000.0
+MAX_METADATA_KEYS = 64
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Patterns run inside pydantic's core: a Python validator per string would halve ingest.
+PRINTABLE = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"  # travels in URLs, labels and logs: no control characters, no line breaks
+NO_NUL = r"^[^\x00]*$"
+
+
+def _utc(value: datetime) -> datetime:
+    """Reads a time without a zone as UTC; refuses what cannot be a report of the past."""
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value < EPOCH:
+        raise ValueError("lies before 1970")
+    if value > datetime.now(UTC) + timedelta(days=1):
+        raise ValueError("lies more than a day in the future")
+    return value
+
+
+def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    if len(value) > MAX_METADATA_KEYS:
+        raise ValueError(f"has more than {MAX_METADATA_KEYS} keys")
+    return value
+
+
+Identifier = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PRINTABLE)
+]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=PRINTABLE)]
+Status = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=64, pattern=PRINTABLE),
+]
+UserId = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=PRINTABLE)]
+Text = Annotated[str, StringConstraints(max_length=8_192, pattern=NO_NUL)]
+Timestamp = Annotated[datetime, AfterValidator(_utc)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=MAX_INT)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=0, le=MAX_USD, allow_inf_nan=False)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]
+
+
+class Signal(BaseModel):
+    """Base of every reported thing: immutable, tolerant of unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RunningTask(Signal):
+    """One task an agent works on; `task_id` may be a number (as documented) or a string."""
+
+    task_id: Annotated[int, Field(ge=0, le=MAX_INT)] | Identifier
+    task_type: Label = "task"
+    workspace_id: Identifier | None = None
+    started_at: Timestamp | None = None
+
+
+class Heartbeat(Signal):
+    """An agent says: I am alive, this busy (percent 0-100), running these tasks."""
+
+    status: Status
+    cpu_usage: Percent
+    memory_usage: Percent
+    running_tasks: Annotated[tuple[RunningTask, ...], Field(max_length=1_000)] = ()
+    agent_name: Label | None = None
+    pool_id: Label | None = None
+
+
+class AgentHeartbeat(Heartbeat):
+    """A heartbeat that names its agent, as in a batch."""
+
+    agent_id: Label
+
+
+class RequestLog(Signal):
+    """One AI/API call: who asked, which model, how long, how many tokens, what it cost, how it ended.
+
+    `input_tokens` include `cached_tokens`, as in OpenTelemetry's GenAI conventions. `cost` in USD; None means
+    "not reported".
+    """
+
+    request_id: Identifier
+    source: Label
+    status: Status
+    execution_time: Seconds
+    user_id: UserId = ""
+    command: Text = ""
+    tokens_used: Count | None = None
+    cost: Usd | None = None
+    timestamp: Timestamp | None = None
+    model: Label | None = None
+    provider: Label | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cached_tokens: Count | None = None
+    error: Text | None = None
+    session_id: Identifier | None = None
+    trace_id: Identifier | None = None
+    metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _cached_is_part_of_input(self) -> "RequestLog":
+        if self.cached_tokens and self.cached_tokens > (self.input_tokens or 0):
+            raise ValueError("cached_tokens exceed input_tokens, which must include them")
+        return self
+
+    @property
+    def total_tokens(self) -> int:
+        """The call's tokens: the reported total, or the sum of the parts where that is more."""
+        return max(self.tokens_used or 0, (self.input_tokens or 0) + (self.output_tokens or 0))
+
+
+class AlertEvent(Signal):
+    """One change of one alert, as Alertmanager tells it: it fires, or it is resolved."""
+
+    fingerprint: Identifier
+    alertname: Label
+    status: Literal["firing", "resolved"]
+    severity: Label = "none"
+    starts_at: datetime
+    ends_at: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    generator_url: str = ""

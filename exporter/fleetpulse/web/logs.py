@@ -1,0 +1,53 @@
+"""Keeps secrets out of logs: access lines without query tokens, and a filter for whatever else gets logged."""
+
+import logging
+import re
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+_SECRETS = re.compile(
+    r"(?P<query>[?&;](?:token|access_token)=)[^&\s\"'#]*"  # a credential in an address
+    r"|(?P<scheme>\bBearer\s+)[^\s\"',]+"
+    r"|\beyJ[\w-]+\.[\w-]*\.[\w-]*"  # a JSON Web Token anywhere
+    r"|\bfp_[0-9a-f]{16}_\w*",  # an app key with its secret
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """The text without tokens: those in query strings, after `Bearer`, and anything shaped like one."""
+    return _SECRETS.sub(lambda found: (found["query"] or found["scheme"] or "") + "[redacted]", text)
+
+
+class RedactingFilter(logging.Filter):
+    """Redacts each record's message; put it on handlers, so that every logger's records pass it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always lets the record through, redacted."""
+        message = record.getMessage()
+        clean = redact(message)
+        if clean != message:
+            record.msg, record.args = clean, None
+        return True
+
+
+class AccessLogger(AbstractAccessLogger):
+    """One line a request: who, what, status, bytes, seconds; query tokens redacted."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether lines are written at all; aiohttp asks before it measures."""
+        return self.logger.isEnabledFor(logging.INFO)
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Called by aiohttp after each answer; `time` in seconds."""
+        self.logger.info(
+            '%s "%s %s" %d %d %.4fs',
+            request.remote,
+            request.method,
+            redact(request.path_qs),
+            response.status,
+            response.body_length,
+            time,
+        )

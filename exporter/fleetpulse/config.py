@@ -98,6 +98,9 @@ class Thresholds(Section):
     """What the alert rules compare with; exported as `fleetpulse_threshold`."""
 
     error_rate: Ratio = Field(0.10, description="Failed share of requests.")
+    error_rate_min_requests: Positive = Field(
+        20, description="Requests it takes to judge an error rate: one failure of one request is no trend."
+    )
     account_error_rate: Ratio = Field(0.50, description="Failed share of one account's messages.")
     heartbeat_silence_seconds: Positive = Field(300, description="An agent silent for longer is offline.")
     cpu_warning: Ratio = Field(0.70, description="Yellow in dashboards.")

@@ -118,7 +118,8 @@ THRESHOLD = _metric(
     "threshold",
     "gauge",
     "Configured alert thresholds, so that rules compare with configuration: error_rate, account_error_rate, "
-    "cpu_warning, cpu_critical, memory_warning, memory_critical (ratios 0-1), heartbeat_silence_seconds.",
+    "cpu_warning, cpu_critical, memory_warning, memory_critical (ratios 0-1), heartbeat_silence_seconds, "
+    "error_rate_min_requests.",
     ("name",),
 )
 
@@ -155,6 +156,12 @@ AGENTS = _metric(
     "gauge",
     "Known agents by pool and status; exact even past the cap on agent series.",
     ("pool_id", "status"),
+)
+
+AGENTS_OVER_LIMIT = _metric(
+    "agents_over_limit",
+    "gauge",
+    "Known agents without series of their own, because limits.agent_series is reached.",
 )
 
 # Live feed ----------------------------------------------------------------------------------------------------

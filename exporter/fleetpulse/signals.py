@@ -4,15 +4,17 @@ Units: seconds, USD, tokens; percentages 0-100 in heartbeats as their document h
 ignored, so a newer client may talk to an older server. All times are UTC.
 """
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_INT = 2**53 - 1  # the largest integer that JSON clients, SQLite and Prometheus's floats all keep exact
 MAX_SECONDS = 1_000_000.0
 MAX_USD = 1_000_000.0
-MAX_METADATA_KEYS = 64
+MAX_METADATA_BYTES = 16_384
+MAX_LABELS = 64
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Patterns run inside pydantic's core: a Python validator per string would halve ingest.
@@ -31,8 +33,8 @@ def _utc(value: datetime) -> datetime:
 
 
 def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    if len(value) > MAX_METADATA_KEYS:
-        raise ValueError(f"has more than {MAX_METADATA_KEYS} keys")
+    if len(json.dumps(value, ensure_ascii=False, default=str)) > MAX_METADATA_BYTES:
+        raise ValueError(f"is longer than {MAX_METADATA_BYTES} characters of JSON")
     return value
 
 
@@ -51,6 +53,7 @@ Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, le=MAX_USD, allow_inf_nan=False)]
+LabelSet = Annotated[dict[Label, Text], Field(max_length=MAX_LABELS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]
 
 
@@ -131,8 +134,8 @@ class AlertEvent(Signal):
     alertname: Label
     status: Literal["firing", "resolved"]
     severity: Label = "none"
-    starts_at: datetime
-    ends_at: datetime | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    generator_url: str = ""
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime | None = None
+    labels: LabelSet = {}
+    annotations: LabelSet = {}
+    generator_url: Text = ""

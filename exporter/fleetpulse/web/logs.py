@@ -1,10 +1,13 @@
 """Keeps secrets out of logs: access lines without query tokens, and a filter for whatever else gets logged."""
 
+import json
 import logging
 import re
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+
+from fleetpulse.config import Settings
 
 _SECRETS = re.compile(
     r"(?P<query>[?&;](?:token|access_token)=)[^&\s\"'#]*"  # a credential in an address
@@ -51,3 +54,28 @@ class AccessLogger(AbstractAccessLogger):
             response.body_length,
             time,
         )
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record: time (Unix seconds), level, logger, message, and the exception if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by the logging package."""
+        shown: dict[str, object] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            shown["exception"] = redact(self.formatException(record.exc_info))
+        return json.dumps(shown, ensure_ascii=False)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Sends redacted records to standard error, in the configured form."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactingFilter())
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

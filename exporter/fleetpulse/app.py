@@ -1,0 +1,180 @@
+"""The exporter's wiring and life: what is made from what, in which order it starts, in which order it stops.
+
+Start: read the journal, restore series and agents, serve, then be ready. Stop (SIGTERM, SIGINT): be unready, close
+sockets, finish requests under way, save agents, write what is queued, close the journal.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import uvloop
+from aiohttp import web
+
+from fleetpulse.auth import Authenticator, ensure_safe
+from fleetpulse.budgets import Budgets
+from fleetpulse.config import Settings
+from fleetpulse.errors import ConfigError
+from fleetpulse.fleet import Fleet
+from fleetpulse.instruments import Instruments
+from fleetpulse.journal import Journal, Retention
+from fleetpulse.live import Hub, Policy
+from fleetpulse.pipeline import Pipeline, alert_json
+from fleetpulse.series.agents import AgentSeries
+from fleetpulse.series.exposition import Exposition
+from fleetpulse.series.fold import SeriesFold
+from fleetpulse.series.store import SeriesStore
+from fleetpulse.web.agents import AgentEndpoints
+from fleetpulse.web.alerts import AlertEndpoints
+from fleetpulse.web.guard import Guard
+from fleetpulse.web.ingest import IngestEndpoints
+from fleetpulse.web.live import LiveEndpoints
+from fleetpulse.web.logs import configure_logging
+from fleetpulse.web.ops import LoopLag, OpsEndpoints, count_requests
+from fleetpulse.web.problems import setup_problems
+
+SHUTDOWN_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005  # the writer's thread asks for the interpreter ten times sooner than Python's default
+RECENT_ALERTS = 10
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that lives as long as the exporter."""
+
+    settings: Settings
+    instruments: Instruments
+    journal: Journal
+    pipeline: Pipeline
+    hub: Hub
+    ops: OpsEndpoints
+    retention: Retention
+    web: web.Application
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises ConfigError for what cannot work."""
+    configure_logging(settings)
+    ensure_safe(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    uvloop.run(serve(settings))
+
+
+async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] | None = None) -> None:
+    """Runs the exporter on this loop until it is told to stop by a signal; `on_ready` gets its address."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    parts = build(settings)
+    runner = web.AppRunner(parts.web, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    background = await start(parts, runner)
+    try:
+        address = await _listen(runner, settings)
+        parts.ops.ready = True
+        log.info("serving %s, journal %s", address, settings.journal_path)
+        if on_ready is not None:
+            await on_ready(address)
+        await stop.wait()
+    finally:
+        await shut_down(parts, runner, background)
+
+
+def build(settings: Settings) -> Parts:
+    """Makes every part and restores what was kept. Blocks while the journal is checked."""
+    instruments = Instruments()
+    budgets = Budgets(settings.budgets, settings.timezone)
+    fold = SeriesFold(settings.limits, budgets)
+    store = SeriesStore()
+    journal = Journal(settings.journal_path, settings.journal, fold, instruments, store.apply)
+    fold.restore(journal.totals)
+    store.apply(journal.totals)
+    agents = AgentSeries(settings.limits.agent_series)
+    fleet = Fleet(settings.agents, settings.limits, settings.thresholds.heartbeat_silence_seconds, agents)
+    fleet.restore(journal.saved_agents())
+    hub = Hub(settings.live, instruments)
+    pipeline = Pipeline(settings, journal, store, fleet, hub)
+    exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
+    ops = OpsEndpoints(settings, exposition, journal)
+    _declare_topics(hub, fleet, journal)
+    retention = Retention(journal, settings.journal, instruments)
+    app = _web(settings, instruments, hub, pipeline, fleet, ops)
+    return Parts(settings, instruments, journal, pipeline, hub, ops, retention, app)
+
+
+def _declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
+    def agents(topic: str) -> list[object]:
+        return list(fleet.agents(topic.partition("/")[2]))
+
+    def alerts(_topic: str) -> list[object]:
+        return [alert_json(row) for row in journal.recent_alerts(RECENT_ALERTS)]
+
+    hub.declare("agents", policy=Policy.STATE, snapshot=agents)
+    hub.declare("alerts", policy=Policy.EVENT, snapshot=alerts)
+    hub.declare("requests", policy=Policy.EVENT)
+
+
+def _web(  # noqa: PLR0913 - what the handlers work on
+    settings: Settings,
+    instruments: Instruments,
+    hub: Hub,
+    pipeline: Pipeline,
+    fleet: Fleet,
+    ops: OpsEndpoints,
+) -> web.Application:
+    app = web.Application(client_max_size=settings.limits.decompressed_bytes)
+    app.middlewares.append(count_requests(instruments))
+    setup_problems(app)
+    guard = Guard(Authenticator.from_settings(settings), settings)
+    guard.setup(app)
+    endpoints = (
+        ops,
+        IngestEndpoints(pipeline, settings.limits),
+        AgentEndpoints(fleet),
+        AlertEndpoints(pipeline, settings.limits),
+        LiveEndpoints(hub, settings, guard),
+    )
+    for group in endpoints:
+        app.add_routes(group.routes())
+    return app
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Opens the port; returns the address that answers."""
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=1_024)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; FLEETPULSE_HOST and "
+            "FLEETPULSE_PORT choose another address"
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+
+
+async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]:
+    """Starts the parts in order; returns the background tasks that `shut_down` ends."""
+    parts.journal.start()
+    parts.pipeline.start()
+    await parts.hub.start()
+    await runner.setup()
+    lag = LoopLag(parts.instruments)
+    return [asyncio.create_task(parts.retention.run()), asyncio.create_task(lag.run())]
+
+
+async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:
+    """Stops the parts in order, losing nothing that was acknowledged."""
+    parts.ops.ready = False
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
+    await parts.hub.stop()
+    await runner.cleanup()
+    await parts.pipeline.drain()
+    await parts.journal.stop()
+    log.info("stopped")

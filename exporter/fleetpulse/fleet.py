@@ -1,0 +1,200 @@
+"""The fleet: the newest state of every agent, in memory; who went silent, who is to be saved, who is forgotten.
+
+Heartbeats are state, not history. Nothing here waits: a heartbeat is taken in, its series lines are rendered, and
+the caller is told what to publish. Saving is the pipeline's work, from `take_unsaved`.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+from fleetpulse.config import Agents, Limits
+from fleetpulse.errors import OverloadedError
+from fleetpulse.journal.rows import rfc3339
+from fleetpulse.journal.writes import AgentState
+from fleetpulse.series.agents import AgentSample, AgentSeries
+from fleetpulse.signals import Heartbeat
+
+DEFAULT_POOL = "default"
+OFFLINE = "offline"
+SILENT = "silent"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent's newest heartbeat and when it came (Unix seconds); CPU and memory in percent."""
+
+    agent_id: str
+    agent_name: str
+    pool_id: str
+    status: str
+    cpu_usage: float
+    memory_usage: float
+    running_tasks: list[dict[str, Any]]
+    seen: float
+    silent: bool = False
+
+    @property
+    def up(self) -> bool:
+        """Whether it is at work: it neither said goodbye nor fell silent."""
+        return not self.silent and self.status != OFFLINE
+
+    def as_json(self) -> dict[str, Any]:
+        """The agent as the documents show it to browsers; a silent agent is offline to them."""
+        return {
+            "agent_id": self.agent_id,
+            "agent_name": self.agent_name,
+            "cpu_usage": self.cpu_usage,
+            "memory_usage": self.memory_usage,
+            "running_tasks": self.running_tasks,
+            "last_update_time": rfc3339(self.seen),
+            "status": OFFLINE if self.silent else self.status,
+        }
+
+
+class Change(NamedTuple):
+    """Something to publish: an agent's update, or that it is offline."""
+
+    agent: Agent
+    offline: bool
+
+
+class Fleet:
+    """Every known agent, the longest silent first."""
+
+    def __init__(self, agents: Agents, limits: Limits, silence_seconds: float, series: AgentSeries) -> None:
+        self._settings = agents
+        self._limits = limits
+        self._silence = silence_seconds
+        self._series = series
+        self._agents: OrderedDict[str, Agent] = OrderedDict()
+        self._pools: dict[str, set[str]] = {}
+        self._unsaved: set[str] = set()
+        self._forgotten: set[str] = set()
+
+    def restore(self, states: Iterable[AgentState]) -> None:
+        """Loads what was saved, the longest silent first; a state from another version is left out."""
+        for state in states:
+            try:
+                agent = Agent(**json.loads(state.state))
+            except (TypeError, ValueError):
+                continue
+            self._keep(agent)
+        self._unsaved.clear()
+
+    def beat(self, agent_id: str, heartbeat: Heartbeat, pool_id: str | None, now: float) -> list[Change]:
+        """Takes a heartbeat in. `pool_id` is the credential's pool, for a heartbeat that names none.
+
+        Raises OverloadedError for a new agent or pool past the limit; nothing is kept then.
+        """
+        before = self._agents.get(agent_id)
+        pool = heartbeat.pool_id or pool_id or DEFAULT_POOL
+        self._admit(before, pool)
+        agent = Agent(
+            agent_id=agent_id,
+            agent_name=heartbeat.agent_name or agent_id,
+            pool_id=pool,
+            status=heartbeat.status,
+            cpu_usage=heartbeat.cpu_usage,
+            memory_usage=heartbeat.memory_usage,
+            running_tasks=[task.model_dump(mode="json", exclude_none=True) for task in heartbeat.running_tasks],
+            seen=now,
+        )
+        self._keep(agent)
+        left = [Change(before, offline=True)] if before is not None and before.pool_id != pool else []
+        return [*left, Change(agent, offline=agent.status == OFFLINE)]
+
+    def sweep(self, now: float) -> list[Change]:
+        """Finds who fell silent since the last sweep, and forgets who was away for too long."""
+        changes = []
+        for agent in list(self._overdue(now)):
+            if self._expired(agent, now):
+                self._forget(agent)
+            elif agent.up:
+                silent = replace(agent, silent=True)
+                self._agents[agent.agent_id] = silent  # keeps its place in the order of silence
+                self._unsaved.add(agent.agent_id)
+                self._show(silent)
+                changes.append(Change(silent, offline=True))
+        return changes
+
+    def agents(self, pool_id: str) -> list[Agent]:
+        """The agents of a pool, by id."""
+        return [self._agents[agent_id] for agent_id in sorted(self._pools.get(pool_id, ()))]
+
+    def pools(self) -> list[str]:
+        """The pools that have agents, by name."""
+        return sorted(self._pools)
+
+    def take_unsaved(self) -> tuple[list[AgentState], list[str]]:
+        """What changed since the last call: states to save, ids to forget."""
+        states = [
+            AgentState(agent.agent_id, agent.seen, json.dumps(asdict(agent)))
+            for agent in (self._agents[agent_id] for agent_id in self._unsaved)
+        ]
+        forgotten = list(self._forgotten)
+        self._unsaved.clear()
+        self._forgotten.clear()
+        return states, forgotten
+
+    def put_back(self, states: Sequence[AgentState], forgotten: Sequence[str]) -> None:
+        """Returns what could not be saved."""
+        self._unsaved.update(state.agent_id for state in states if state.agent_id in self._agents)
+        self._forgotten.update(agent_id for agent_id in forgotten if agent_id not in self._agents)
+
+    def _admit(self, before: Agent | None, pool: str) -> None:
+        if before is None and len(self._agents) >= self._limits.agents:
+            raise OverloadedError(f"limits.agents: {self._limits.agents} agents are known already", retry_after=60)
+        if pool not in self._pools and len(self._pools) >= self._limits.pools:
+            raise OverloadedError(f"limits.pools: {self._limits.pools} pools are known already", retry_after=60)
+
+    def _keep(self, agent: Agent) -> None:
+        before = self._agents.get(agent.agent_id)
+        if before is not None and before.pool_id != agent.pool_id:
+            self._leave_pool(before)
+        self._agents[agent.agent_id] = agent
+        self._agents.move_to_end(agent.agent_id)
+        self._pools.setdefault(agent.pool_id, set()).add(agent.agent_id)
+        self._unsaved.add(agent.agent_id)
+        self._forgotten.discard(agent.agent_id)
+        self._show(agent)
+
+    def _forget(self, agent: Agent) -> None:
+        del self._agents[agent.agent_id]
+        self._leave_pool(agent)
+        self._unsaved.discard(agent.agent_id)
+        self._forgotten.add(agent.agent_id)
+        self._series.remove(agent.agent_id)
+
+    def _leave_pool(self, agent: Agent) -> None:
+        members = self._pools[agent.pool_id]
+        members.discard(agent.agent_id)
+        if not members:
+            del self._pools[agent.pool_id]
+
+    def _show(self, agent: Agent) -> None:
+        """Renders the agent's series. What a silent agent last measured is no longer so, and is left out."""
+        sample = AgentSample(
+            up=float(agent.up),
+            cpu=agent.cpu_usage / 100 if agent.up else None,
+            memory=agent.memory_usage / 100 if agent.up else None,
+            tasks=float(len(agent.running_tasks)) if agent.up else None,
+            seen=agent.seen,
+        )
+        status = SILENT if agent.silent else agent.status
+        self._series.set(agent.pool_id, agent.agent_id, status, sample)
+
+    def _overdue(self, now: float) -> Iterable[Agent]:
+        """Agents whose newest heartbeat is older than the silence allowed, the oldest first."""
+        for agent in self._agents.values():
+            if now - agent.seen <= min(self._silence, self._settings.forget_offline_after_seconds):
+                return
+            yield agent
+
+    def _expired(self, agent: Agent, now: float) -> bool:
+        away = now - agent.seen
+        said_goodbye = agent.status == OFFLINE
+        limit = self._settings.forget_offline_after_seconds if said_goodbye else self._settings.forget_after_seconds
+        return away > limit

@@ -1,0 +1,24 @@
+"""The journal: SQLite, one writer thread with group commit, persisted totals in the same transaction."""
+
+from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
+from fleetpulse.journal.retention import Retention
+from fleetpulse.journal.rows import AlertRow, RequestRow, rfc3339
+from fleetpulse.journal.totals import Changes, Deltas, Key, Total
+from fleetpulse.journal.writes import AgentState, Outcome, SaveAgents
+
+__all__ = [
+    "ALERTS",
+    "REQUESTS",
+    "AgentState",
+    "AlertRow",
+    "Changes",
+    "Deltas",
+    "Journal",
+    "Key",
+    "Outcome",
+    "RequestRow",
+    "Retention",
+    "SaveAgents",
+    "Total",
+    "rfc3339",
+]

@@ -1,0 +1,181 @@
+"""The journal as the event loop sees it: submit a write, await its commit.
+
+Owns the writer's thread, the bound on waiting rows and the journal's own metrics. Everything here runs on the
+event loop; only `Writer` runs elsewhere.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fleetpulse import catalogue, config
+from fleetpulse.errors import OverloadedError
+from fleetpulse.instruments import Instruments
+from fleetpulse.journal.rows import ALERTS, REQUESTS, AlertRow, Row, Table
+from fleetpulse.journal.schema import open_reader, open_writer
+from fleetpulse.journal.totals import Changes, Key, Total
+from fleetpulse.journal.writer import Commit, Fold, Job, Result, Writer
+from fleetpulse.journal.writes import AgentState, Batch, Outcome, Write
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Durable storage with group commit. `on_changes` gets every committed change of totals, before the submitters.
+
+    So whoever is told "stored" finds it in the totals already.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it is wired from
+        self,
+        path: Path,
+        settings: config.Journal,
+        fold: Fold,
+        instruments: Instruments,
+        on_changes: Callable[[Changes], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Opens, checks and migrates the file: may take seconds; raises ConfigError or JournalDamagedError."""
+        self.path = path
+        self._settings = settings
+        self._on_changes = on_changes
+        self._connection = open_writer(path, settings.synchronous)
+        self._reader = open_reader(path)
+        self._writer = Writer(self._connection, fold, self._deliver, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending_rows = 0
+        self.writable = True
+        self._instrument(instruments)
+
+    @property
+    def totals(self) -> dict[Key, Total]:
+        """Every restored total; read it before `start`."""
+        return self._writer.totals.values
+
+    def start(self) -> None:
+        """Starts the writer; call on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """Writes everything that was submitted, then closes the file."""
+        await asyncio.to_thread(self._writer.stop)
+        await asyncio.sleep(0)  # the last commit's results are delivered through the loop
+        self._reader.close()
+        self._connection.execute("PRAGMA optimize")
+        self._connection.close()
+
+    async def store(self, table: Table, rows: list[Row]) -> Outcome:
+        """Stores rows once each; returns after the commit.
+
+        Raises OverloadedError (also StorageFullError): nothing was kept.
+        """
+        outcome = await self.submit(Batch(table, rows))
+        assert isinstance(outcome, Outcome)  # noqa: S101 - what a Batch returns
+        return outcome
+
+    async def submit(self, write: Write) -> object:
+        """Queues a write and returns its result after the commit."""
+        size = write.size
+        if size and self._pending_rows + size > max(self._settings.queue_rows, size):
+            raise OverloadedError(f"{self._pending_rows} rows wait for the journal; nothing of this call was kept")
+        self._pending_rows += size
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._writer.put(Job(write, lambda result: self._finish(future, size, result)))
+        return await future
+
+    def recent_alerts(self, limit: int) -> list[AlertRow]:
+        """The newest alert events, oldest first."""
+        columns = ",".join(ALERTS.columns)
+        rows = self._reader.execute(
+            f"SELECT {columns} FROM alert_events ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own names
+            (limit,),
+        )
+        return [AlertRow(*row) for row in rows][::-1]
+
+    def saved_agents(self) -> list[AgentState]:
+        """Every agent's saved state, the longest silent first."""
+        rows = self._reader.execute("SELECT agent_id, received_at, state FROM agents ORDER BY received_at")
+        return [AgentState(*row) for row in rows]
+
+    def spent_since(self, start: float, source: str | None, model: str | None) -> float:
+        """Sum of known costs received since `start`: what a budget that is new in the configuration begins with."""
+        (spent,) = self._reader.execute(
+            "SELECT total(cost) FROM requests WHERE received_at >= ?1 AND (?2 IS NULL OR source = ?2) "
+            "AND (?3 IS NULL OR model = ?3)",
+            (start, source, model),
+        ).fetchone()
+        return float(spent)
+
+    def extent(self, table: Table) -> tuple[int, float | None]:
+        """How many rows a table keeps (ids have no holes but at the old end), and when its oldest was received."""
+        (first, last) = self._reader.execute(f"SELECT min(id), max(id) FROM {table.name}").fetchone()  # noqa: S608
+        if first is None:
+            return 0, None
+        (oldest,) = self._reader.execute(
+            f"SELECT received_at FROM {table.name} WHERE id = ?",  # noqa: S608
+            (first,),
+        ).fetchone()
+        return last - first + 1, oldest
+
+    def used_bytes(self) -> int:
+        """Bytes of pages in use, without free ones and without the write-ahead log."""
+        (pages,) = self._reader.execute("PRAGMA page_count").fetchone()
+        (free,) = self._reader.execute("PRAGMA freelist_count").fetchone()
+        (size,) = self._reader.execute("PRAGMA page_size").fetchone()
+        return int((pages - free) * size)
+
+    def file_bytes(self) -> int:
+        """Bytes of the journal's files on disk."""
+        files = (self.path, Path(f"{self.path}-wal"), Path(f"{self.path}-shm"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def reader(self) -> sqlite3.Connection:
+        """A new read-only connection; the caller closes it."""
+        return open_reader(self.path)
+
+    def _deliver(self, commit: Commit) -> None:
+        assert self._loop is not None  # noqa: S101 - set by start, before the first job
+        self._loop.call_soon_threadsafe(self._handle, commit)
+
+    def _handle(self, commit: Commit) -> None:
+        self._observe(commit)
+        self._on_changes(commit.changes)
+        for job, result in zip(commit.jobs, commit.results, strict=True):
+            job.done(result)
+
+    def _finish(self, future: asyncio.Future[object], size: int, result: Result) -> None:
+        self._pending_rows -= size
+        if future.done():  # the submitter was cancelled; what it sent is stored all the same
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    def _instrument(self, instruments: Instruments) -> None:
+        self._failures = instruments.counter(catalogue.JOURNAL_FAILURES)
+        self._commits = instruments.counter(catalogue.JOURNAL_COMMITS)
+        self._commit_seconds = instruments.histogram(catalogue.JOURNAL_COMMIT_SECONDS)
+        self._group_rows = instruments.histogram(catalogue.JOURNAL_GROUP_ROWS)
+        instruments.gauge(catalogue.JOURNAL_PENDING).set_function(lambda: self._pending_rows)
+        instruments.gauge(catalogue.JOURNAL_PENDING_LIMIT).set(self._settings.queue_rows)
+        instruments.gauge(catalogue.JOURNAL_SIZE).set_function(self.file_bytes)
+        instruments.gauge(catalogue.JOURNAL_WRITABLE).set_function(lambda: float(self.writable))
+        for reason in ("storage", "internal"):
+            self._failures.labels(reason)
+
+    def _observe(self, commit: Commit) -> None:
+        self.writable = commit.failure != "storage"
+        if commit.failure:
+            self._failures.labels(commit.failure).inc()
+            return
+        self._commits.inc()
+        self._commit_seconds.observe(commit.seconds)
+        self._group_rows.observe(sum(job.write.size for job in commit.jobs))
+
+
+__all__ = ["ALERTS", "REQUESTS", "Journal"]

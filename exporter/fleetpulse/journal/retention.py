@@ -1,0 +1,86 @@
+"""Retention: deletes the oldest rows by age and by size, a few at a time between ingest's own transactions.
+
+Each chunk is an ordinary write of the queue, so ingest waits for one chunk (milliseconds) at the most. Totals are
+not touched: they count all that was ever stored.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from fleetpulse import catalogue, config
+from fleetpulse.errors import OverloadedError
+from fleetpulse.instruments import Instruments
+from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
+from fleetpulse.journal.rows import Table
+from fleetpulse.journal.writes import DeleteOldest, FreePages
+
+CHUNK_ROWS = 256
+PAUSE_SECONDS = 0.02  # between chunks, so that deleting never takes more than a part of the writer's time
+DAY_SECONDS = 86_400
+log = logging.getLogger(__name__)
+
+
+class Retention:
+    """Runs until cancelled; every pass brings the journal within its limits."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        settings: config.Journal,
+        instruments: Instruments,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._deleted = instruments.counter(catalogue.JOURNAL_DELETED)
+        self._rows = instruments.gauge(catalogue.JOURNAL_ROWS)
+        self._oldest = instruments.gauge(catalogue.JOURNAL_OLDEST)
+        for table in (REQUESTS, ALERTS):
+            self._deleted.labels(table.name)
+
+    async def run(self) -> None:
+        """Passes at the configured interval, for ever."""
+        while True:
+            try:
+                await self.once()
+            except OverloadedError as error:  # also a full disk: the next pass tries again
+                log.warning("retention waits: %s", error.detail)
+            await asyncio.sleep(self._settings.retention_interval_seconds)
+
+    async def once(self) -> None:
+        """One pass: too old first, then too large."""
+        cutoff = self._clock() - self._settings.retention_days * DAY_SECONDS
+        await _while_true(lambda: self._delete(REQUESTS, cutoff))
+        await _while_true(lambda: self._delete(ALERTS, cutoff))
+        await _while_true(self._delete_excess)
+        await _while_true(self._free)
+        self._measure()
+
+    async def _delete_excess(self) -> bool:
+        too_large = self._journal.used_bytes() > self._settings.max_bytes
+        return too_large and await self._delete(REQUESTS, None)
+
+    async def _free(self) -> bool:
+        return bool(await self._journal.submit(FreePages(CHUNK_ROWS)))
+
+    async def _delete(self, table: Table, before: float | None) -> bool:
+        deleted = await self._journal.submit(DeleteOldest(table, CHUNK_ROWS, before))
+        assert isinstance(deleted, int)  # noqa: S101 - what DeleteOldest returns
+        self._deleted.labels(table.name).inc(deleted)
+        return deleted > 0
+
+    def _measure(self) -> None:
+        for table in (REQUESTS, ALERTS):
+            rows, oldest = self._journal.extent(table)
+            self._rows.labels(table.name).set(rows)
+            self._oldest.labels(table.name).set(self._clock() if oldest is None else oldest)
+
+
+async def _while_true(step: Callable[[], Awaitable[bool]]) -> None:
+    more = True
+    while more:
+        more = await step()
+        await asyncio.sleep(PAUSE_SECONDS)

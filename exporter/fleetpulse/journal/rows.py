@@ -1,0 +1,124 @@
+"""The rows of the durable tables, and the SQL that stores them once.
+
+Rows are tuples in column order. A row whose unique key is already stored is a duplicate and changes nothing.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
+
+# Rows per statement. Many rows in one statement release the interpreter lock once instead of once a row, so that
+# the event loop and the writer do not wait for each other; the sizes keep the number of prepared statements small.
+CHUNKS = (128, 32, 8, 1)
+
+T = TypeVar("T")
+
+
+class RequestRow(NamedTuple):
+    """One stored request log. Times are Unix seconds; `cost` is None where unknown."""
+
+    request_id: str
+    received_at: float
+    timestamp: float | None
+    source: str
+    user_id: str
+    command: str
+    status: str
+    model: str | None
+    provider: str | None
+    execution_time: float
+    tokens_used: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    cost: float | None
+    cost_source: str | None
+    error: str | None
+    session_id: str | None
+    trace_id: str | None
+    metadata: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The request as the API and the live feed show it: documented names, RFC 3339 times, no empty fields."""
+        shown = {name: value for name, value in self._asdict().items() if value is not None}
+        shown["timestamp"] = rfc3339(self.received_at if self.timestamp is None else self.timestamp)
+        shown["received_at"] = rfc3339(self.received_at)
+        if self.metadata is not None:
+            shown["metadata"] = json.loads(self.metadata)
+        return shown
+
+
+class AlertRow(NamedTuple):
+    """One stored alert event; `event_key` is the same for every repetition of one change of one alert."""
+
+    event_key: str
+    received_at: float
+    fingerprint: str
+    alertname: str
+    status: str
+    severity: str
+    starts_at: str
+    ends_at: str | None
+    labels: str
+    annotations: str
+    generator_url: str
+
+
+Row = RequestRow | AlertRow
+
+
+@dataclass(frozen=True)
+class Table:
+    """A durable table; the first column of its rows is the unique key."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+REQUESTS = Table("requests", RequestRow._fields)
+ALERTS = Table("alert_events", AlertRow._fields)
+
+
+def insert_new(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> bool:
+    """Inserts rows that are expected to be new; False where any of them was a duplicate (undo it then)."""
+    inserted = 0
+    for chunk in chunks(rows, CHUNKS):
+        statement = _insert(table, len(chunk))
+        inserted += connection.execute(statement, list(chain.from_iterable(chunk))).rowcount
+    return inserted == len(rows)
+
+
+def insert_each(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> list[bool]:
+    """Inserts rows one by one; says for each whether it was new."""
+    statement = _insert(table, 1)
+    return [connection.execute(statement, row).rowcount == 1 for row in rows]
+
+
+def rfc3339(seconds: float) -> str:
+    """Unix seconds as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@cache
+def _insert(table: Table, rows: int) -> str:
+    marks = "(" + ",".join("?" * len(table.columns)) + ")"
+    columns = ",".join(table.columns)
+    # The conflict target is named: any other broken constraint is an error, never a silent duplicate.
+    return (
+        f"INSERT INTO {table.name} ({columns}) VALUES {','.join([marks] * rows)} "  # noqa: S608 - our own names
+        f"ON CONFLICT ({table.columns[0]}) DO NOTHING"
+    )
+
+
+def chunks(rows: Sequence[T], sizes: tuple[int, ...]) -> Iterator[Sequence[T]]:
+    """Cuts rows into runs of the given sizes, the largest first; the last size must be 1."""
+    start = 0
+    for size in sizes:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size

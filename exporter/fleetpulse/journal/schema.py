@@ -1,0 +1,136 @@
+"""The journal's database file: settings, schema version, migrations, integrity check.
+
+One file, `journal.db`, in WAL mode. Each migration runs in a transaction with its version number, so a start that
+is cut off half-way leaves the old version, which the next start migrates again.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+from fleetpulse.errors import ConfigError, JournalDamagedError
+
+PAGE_BYTES = 8_192  # halves the pages that random request ids touch in the unique index, compared with 4 KiB
+CACHE_KIB = 128 * 1024
+WAL_PAGES = 4_000
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        request_id TEXT NOT NULL UNIQUE,
+        received_at REAL NOT NULL,
+        timestamp REAL,
+        source TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        command TEXT NOT NULL,
+        status TEXT NOT NULL,
+        model TEXT,
+        provider TEXT,
+        execution_time REAL NOT NULL,
+        tokens_used INTEGER NOT NULL,
+        input_tokens INTEGER,
+        output_tokens INTEGER,
+        cached_tokens INTEGER,
+        cost REAL,
+        cost_source TEXT,
+        error TEXT,
+        session_id TEXT,
+        trace_id TEXT,
+        metadata TEXT
+    );
+    CREATE TABLE alert_events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_key TEXT NOT NULL UNIQUE,
+        received_at REAL NOT NULL,
+        fingerprint TEXT NOT NULL,
+        alertname TEXT NOT NULL,
+        status TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        starts_at TEXT NOT NULL,
+        ends_at TEXT,
+        labels TEXT NOT NULL,
+        annotations TEXT NOT NULL,
+        generator_url TEXT NOT NULL
+    );
+    CREATE TABLE totals (
+        metric TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value REAL NOT NULL,
+        created REAL NOT NULL,
+        PRIMARY KEY (metric, labels)
+    ) WITHOUT ROWID;
+    CREATE TABLE agents (
+        agent_id TEXT PRIMARY KEY,
+        received_at REAL NOT NULL,
+        state TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+def open_writer(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.Connection:
+    """Opens (or makes) the journal for its one writer; checks it and brings its schema up to date.
+
+    The connection may be handed to another thread once. Raises JournalDamagedError, or ConfigError where the file
+    cannot be opened or was written by a newer Fleetpulse.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    except sqlite3.OperationalError as error:
+        raise ConfigError(f"the journal {path} cannot be opened: {error}; see data_dir") from error
+    try:
+        _configure(connection, synchronous)
+        _check(connection, path)
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Opens the journal read-only; it sees each commit as soon as it is acknowledged."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection
+
+
+def _configure(connection: sqlite3.Connection, synchronous: str) -> None:
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect on a new file only
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.DatabaseError:
+        return  # not a database at all: the integrity check that follows says so properly
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {4 * WAL_PAGES * PAGE_BYTES}")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise JournalDamagedError(
+            f"the journal {path} is damaged ({verdict}). Nothing was changed. Restore a backup, or move the file "
+            f"(with its -wal and -shm) away to start a new one; `sqlite3 {path} .recover` saves what is readable."
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise ConfigError(
+            f"the journal {path} has schema {version}, this Fleetpulse knows {len(MIGRATIONS)}: use the newer "
+            "Fleetpulse that wrote it, or another data_dir"
+        )
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,197 @@
+"""The journal's one writer: a thread that commits whatever is waiting as one transaction (group commit).
+
+Promises: a write's result is delivered only after the commit that holds it; rows and the totals they change are
+in the same transaction; a write that storage refuses (disk full) fails alone with StorageFullError and nothing of
+it is kept; a broken write never takes others of its group down with it.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
+
+from fleetpulse.errors import StorageFullError
+from fleetpulse.journal.rows import Row, Table, insert_each, insert_new
+from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
+from fleetpulse.journal.writes import Batch, Outcome, Write
+
+GROUP_ROWS = 16_384
+STORAGE_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+log = logging.getLogger(__name__)
+
+Result = object | Exception
+
+
+class Fold(Protocol):
+    """Turns what a transaction stores into increments of totals. Called on the writer's thread only."""
+
+    def __call__(self, table: Table, new: Sequence[Row], duplicates: int, now: float) -> Deltas:
+        """The increments that these new rows and duplicates stand for."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One finished group: each job's result, the totals that changed, and what it cost."""
+
+    jobs: Sequence["Job"]
+    results: Sequence[Result]
+    changes: Changes
+    seconds: float
+    failure: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A write on its way; `done` is called with its result, on the thread that handles the Commit."""
+
+    write: Write
+    done: Callable[[Result], None]
+
+
+class Writer:
+    """Owns the writing connection and the totals from `start` until `stop` returns."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        fold: Fold,
+        deliver: Callable[[Commit], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`deliver` is called on the writer's thread, once a group, and must not block."""
+        self.totals = Totals(connection)
+        self._connection = connection
+        self._fold = fold
+        self._deliver = deliver
+        self._clock = clock
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queues a job; any thread. The caller bounds how many wait."""
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        """Writes all that was queued before, then ends the thread. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            jobs, last = self._next_group()
+            if jobs:
+                self._deliver(self._commit(jobs))
+
+    def _next_group(self) -> tuple[list[Job], bool]:
+        """Waits for one job, then takes what else is there, up to GROUP_ROWS; True at the end of the queue."""
+        job = self._queue.get()
+        jobs, rows = [], 0
+        while job is not None:
+            jobs.append(job)
+            rows += job.write.size
+            if rows >= GROUP_ROWS:
+                return jobs, False
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return jobs, False
+        return jobs, True
+
+    def _commit(self, jobs: list[Job]) -> Commit:
+        started = time.perf_counter()
+        try:
+            results, changes = self._transaction(jobs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every submitter must be told
+            return self._failed(jobs, error, started)
+        return Commit(jobs, results, changes, time.perf_counter() - started)
+
+    def _failed(self, jobs: list[Job], error: Exception, started: float) -> Commit:
+        refused = (
+            isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in STORAGE_CODES
+        )
+        if len(jobs) > 1 and not refused:
+            return self._one_by_one(jobs, started)
+        log.error("journal: a transaction of %d writes failed: %s", len(jobs), error)
+        told = StorageFullError(f"the journal cannot be written now ({error})", retry_after=5) if refused else error
+        reason = "storage" if refused else "internal"
+        return Commit(jobs, [told] * len(jobs), {}, time.perf_counter() - started, failure=reason)
+
+    def _one_by_one(self, jobs: list[Job], started: float) -> Commit:
+        """Finds the broken write by committing each alone."""
+        parts = [self._commit([job]) for job in jobs]
+        changes = {key: total for part in parts for key, total in part.changes.items()}
+        failure = next((part.failure for part in parts if part.failure), None)
+        results = [result for part in parts for result in part.results]
+        return Commit(jobs, results, changes, time.perf_counter() - started, failure)
+
+    def _transaction(self, jobs: list[Job]) -> tuple[list[Result], Changes]:
+        now = self._clock()
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = self._write(jobs)
+            changes = self.totals.stage(self._increments(jobs, results, now), now)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self.totals.settle(changes)
+        return results, changes
+
+    def _write(self, jobs: list[Job]) -> list[Result]:
+        outcomes = self._store([job.write for job in jobs if isinstance(job.write, Batch)])
+        return [
+            outcomes[id(job.write)] if isinstance(job.write, Batch) else job.write.run(self._connection)
+            for job in jobs
+        ]
+
+    def _store(self, batches: list[Batch]) -> dict[int, Outcome]:
+        """Stores batches table by table: all at once where every row is new, else batch by batch."""
+        outcomes: dict[int, Outcome] = {}
+        for table in dict.fromkeys(batch.table for batch in batches):
+            group = [batch for batch in batches if batch.table is table]
+            if self._all_new(table, list(chain.from_iterable(batch.rows for batch in group))):
+                outcomes.update((id(batch), Outcome(batch.rows, 0)) for batch in group)
+            else:
+                outcomes.update((id(batch), self._store_one(batch)) for batch in group)
+        return outcomes
+
+    def _store_one(self, batch: Batch) -> Outcome:
+        if self._all_new(batch.table, batch.rows):
+            return Outcome(batch.rows, 0)
+        stored = insert_each(self._connection, batch.table, batch.rows)
+        new = [row for row, is_new in zip(batch.rows, stored, strict=True) if is_new]
+        return Outcome(new, len(batch.rows) - len(new))
+
+    def _all_new(self, table: Table, rows: Sequence[Row]) -> bool:
+        """Inserts all rows, or undoes it and says False where one was a duplicate."""
+        self._connection.execute("SAVEPOINT optimistic")
+        all_new = insert_new(self._connection, table, rows)
+        if not all_new:
+            self._connection.execute("ROLLBACK TO optimistic")
+        self._connection.execute("RELEASE optimistic")
+        return all_new
+
+    def _increments(self, jobs: list[Job], results: list[Result], now: float) -> Deltas:
+        """Folds the group's new rows, table by table, so that each series is touched once a transaction."""
+        outcomes: dict[Table, list[Outcome]] = {}
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(job.write, Batch) and isinstance(result, Outcome):
+                outcomes.setdefault(job.write.table, []).append(result)
+        deltas: dict[Key, float] = {}
+        for table, group in outcomes.items():
+            new = list(chain.from_iterable(outcome.new for outcome in group))
+            folded = self._fold(table, new, sum(outcome.duplicates for outcome in group), now)
+            for key, delta in folded.items():
+                deltas[key] = deltas.get(key, 0.0) + delta
+        return deltas

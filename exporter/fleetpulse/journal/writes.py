@@ -1,0 +1,107 @@
+"""What can be written: each kind of write is one small class the writer runs inside its transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fleetpulse.journal.rows import Row, Table
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a batch: the rows that were new, in order, and how many were duplicates."""
+
+    new: Sequence[Row]
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to store once each, counted in the totals; the result is an Outcome."""
+
+    table: Table
+    rows: Sequence[Row]
+
+    @property
+    def size(self) -> int:
+        """Rows it adds to the queue."""
+        return len(self.rows)
+
+
+class Statement(Protocol):
+    """A write that touches no totals."""
+
+    @property
+    def size(self) -> int:
+        """Rows it adds to the queue."""
+
+    def run(self, connection: sqlite3.Connection) -> object:
+        """Runs inside the open transaction; the result goes to the submitter."""
+
+
+@dataclass(frozen=True)
+class AgentState:
+    """An agent's newest state as it is saved; `state` is JSON."""
+
+    agent_id: str
+    received_at: float
+    state: str
+
+
+@dataclass(frozen=True)
+class SaveAgents:
+    """Keeps the newest state of some agents and forgets others."""
+
+    states: Sequence[AgentState]
+    forgotten: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def size(self) -> int:
+        """Rows it adds to the queue."""
+        return len(self.states) + len(self.forgotten)
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Upserts and deletes."""
+        rows = [(state.agent_id, state.received_at, state.state) for state in self.states]
+        connection.executemany("INSERT OR REPLACE INTO agents (agent_id, received_at, state) VALUES (?,?,?)", rows)
+        connection.executemany("DELETE FROM agents WHERE agent_id = ?", [(agent,) for agent in self.forgotten])
+
+
+@dataclass(frozen=True)
+class DeleteOldest:
+    """Deletes at most `limit` of the oldest rows; with `before`, only those received before then.
+
+    The result is how many were deleted.
+    """
+
+    table: Table
+    limit: int
+    before: float | None = None
+    size: int = 0
+
+    def run(self, connection: sqlite3.Connection) -> int:
+        """Deletes by id, which grows with time."""
+        name = self.table.name
+        return connection.execute(
+            f"DELETE FROM {name} WHERE id IN (SELECT id FROM {name} ORDER BY id LIMIT ?) "  # noqa: S608 - our names
+            "AND (? IS NULL OR received_at < ?)",
+            (self.limit, self.before, self.before),
+        ).rowcount
+
+
+@dataclass(frozen=True)
+class FreePages:
+    """Hands at most `limit` free pages back to the file system; True while more are free."""
+
+    limit: int
+    size: int = 0
+
+    def run(self, connection: sqlite3.Connection) -> bool:
+        """Frees pages from the end of the file."""
+        connection.execute(f"PRAGMA incremental_vacuum({self.limit})").fetchall()
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        return bool(free > self.limit)
+
+
+Write = Batch | Statement

@@ -1,0 +1,237 @@
+"""The one way in: every signal passes here, whichever door it came through.
+
+Durable signals are stored, counted and only then acknowledged; the live feed hears of them after the commit.
+Heartbeats update the fleet at once and are saved every few seconds and at stop.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from fleetpulse import catalogue
+from fleetpulse.config import Settings
+from fleetpulse.errors import FleetpulseError, OverloadedError
+from fleetpulse.fleet import Change, Fleet
+from fleetpulse.journal import ALERTS, REQUESTS, AlertRow, Journal, Key, Outcome, RequestRow, SaveAgents, Total
+from fleetpulse.pricing import Pricer
+from fleetpulse.series.exemplars import remember
+from fleetpulse.series.store import SeriesStore
+from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
+
+SWEEP_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class Publisher(Protocol):
+    """The live hub, as far as the pipeline knows it."""
+
+    def publish(self, topic: str, data: object, *, key: str | None = None, kind: str = "event") -> None:
+        """Tells a topic's listeners; never waits."""
+
+    def publish_many(self, topic: str, items: Sequence[tuple[str | None, object]], *, kind: str = "event") -> None:
+        """Tells a topic's listeners of many things in order; never waits."""
+
+
+class Receipt(NamedTuple):
+    """What became of a batch that was acknowledged."""
+
+    stored: int
+    duplicates: int
+
+
+class Pipeline:
+    """Takes signals in; owns the background work between the fleet, the journal and the hub."""
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        settings: Settings,
+        journal: Journal,
+        store: SeriesStore,
+        fleet: Fleet,
+        hub: Publisher,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._store = store
+        self._fleet = fleet
+        self._hub = hub
+        self._clock = clock
+        self._pricer = Pricer()
+        self._local: dict[Key, float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Starts the sweep for silent agents and the saving of agents' state."""
+        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._save_regularly())]
+
+    async def drain(self) -> None:
+        """Stops the background work and saves the agents' newest state."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._save()
+
+    async def requests(self, logs: Sequence[RequestLog]) -> Receipt:
+        """Stores request logs; returns after the commit.
+
+        Raises OverloadedError (also StorageFullError): nothing was kept.
+        """
+        now = self._clock()
+        rows = [self._request_row(item, now) for item in logs]
+        outcome = await self._store_rows("request", rows)
+        new = [row for row in outcome.new if isinstance(row, RequestRow)]
+        remember(self._store, new)
+        self._hub.publish_many("requests", [(row.request_id, row) for row in new])
+        return Receipt(len(new), outcome.duplicates)
+
+    async def alerts(self, events: Sequence[AlertEvent]) -> Receipt:
+        """Stores alert events, each change of each alert once, and pushes the new ones."""
+        now = self._clock()
+        outcome = await self._store_rows("alert", [_alert_row(event, now) for event in events])
+        new = [row for row in outcome.new if isinstance(row, AlertRow)]
+        self._hub.publish_many("alerts", [(row.fingerprint, alert_json(row)) for row in new])
+        return Receipt(len(new), outcome.duplicates)
+
+    def heartbeat(self, agent_id: str, heartbeat: Heartbeat, pool_id: str | None = None) -> None:
+        """Takes one heartbeat in. Raises OverloadedError for a new agent past the limits."""
+        try:
+            changes = self._fleet.beat(agent_id, heartbeat, pool_id, self._clock())
+        except OverloadedError:
+            self.count("heartbeat", "refused", 1)
+            raise
+        self.count("heartbeat", "stored", 1)
+        self._publish(changes)
+
+    def heartbeats(
+        self, beats: Sequence[AgentHeartbeat], pool_id: str | None = None
+    ) -> list[FleetpulseError | None]:
+        """Takes many in; says for each why it was refused, or None."""
+        refused: list[FleetpulseError | None] = []
+        for beat in beats:
+            try:
+                self.heartbeat(beat.agent_id, beat, pool_id)
+            except OverloadedError as error:
+                refused.append(error)
+            else:
+                refused.append(None)
+        return refused
+
+    def count(self, kind: str, outcome: str, number: int) -> None:
+        """Counts signals that leave no row (heartbeats, rejected, refused): these begin at zero at every start."""
+        key = Key(catalogue.SIGNALS.name, (kind, outcome))
+        before = self._local.get(key, 0.0)
+        self._local[key] = before + number
+        self._store.apply({key: Total(before + number, self._created(key))})
+
+    def _created(self, key: Key) -> float:
+        parts = self._store.child(catalogue.SIGNALS, key.labels).parts
+        return parts[""].created if parts else self._clock()
+
+    async def _store_rows(self, kind: str, rows: list[RequestRow] | list[AlertRow]) -> Outcome:
+        table = REQUESTS if kind == "request" else ALERTS
+        try:
+            return await self._journal.store(table, list(rows))
+        except OverloadedError:
+            self.count(kind, "refused", len(rows))
+            raise
+
+    def _request_row(self, item: RequestLog, now: float) -> RequestRow:
+        cost = self._pricer.cost(item)
+        return RequestRow(
+            item.request_id,
+            now,
+            item.timestamp.timestamp() if item.timestamp else None,
+            item.source,
+            item.user_id,
+            item.command,
+            item.status,
+            item.model,
+            item.provider,
+            item.execution_time,
+            item.total_tokens,
+            item.input_tokens,
+            item.output_tokens,
+            item.cached_tokens,
+            cost.usd,
+            cost.source,
+            item.error,
+            item.session_id,
+            item.trace_id,
+            json.dumps(item.metadata, ensure_ascii=False) if item.metadata else None,
+        )
+
+    def _publish(self, changes: Sequence[Change]) -> None:
+        for agent, offline in changes:
+            topic = f"agents/{agent.pool_id}"
+            if offline:
+                data = {"agent_id": agent.agent_id, "status": "offline"}
+                self._hub.publish(topic, data, key=agent.agent_id, kind="offline")
+            else:
+                self._hub.publish(topic, agent, key=agent.agent_id, kind="update")
+
+    async def _sweep(self) -> None:
+        while True:
+            self._publish(self._fleet.sweep(self._clock()))
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _save_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.agents.save_interval_seconds)
+            await self._save()
+
+    async def _save(self) -> None:
+        states, forgotten = self._fleet.take_unsaved()
+        if not states and not forgotten:
+            return
+        try:
+            await self._journal.submit(SaveAgents(states, forgotten))
+        except OverloadedError as error:  # also a full disk: the next save has them again
+            self._fleet.put_back(states, forgotten)
+            log.warning("agents' state is not saved: %s", error.detail)
+
+
+def alert_json(row: AlertRow) -> dict[str, object]:
+    """An alert event as the documents show it, with what Alertmanager says besides."""
+    labels = json.loads(row.labels)
+    annotations = json.loads(row.annotations)
+    return {
+        "alert_id": f"{row.alertname}_{row.fingerprint}_{int(datetime.fromisoformat(row.starts_at).timestamp())}",
+        "alert_type": labels.get("alert_type", row.alertname),
+        "account_id": labels.get("account_id"),
+        "message": annotations.get("description") or annotations.get("summary") or row.alertname,
+        "resolved": row.status == "resolved",
+        "alertname": row.alertname,
+        "status": row.status,
+        "severity": row.severity,
+        "summary": annotations.get("summary"),
+        "starts_at": row.starts_at,
+        "ends_at": row.ends_at,
+        "labels": labels,
+        "annotations": annotations,
+        "runbook_url": annotations.get("runbook_url"),
+        "fingerprint": row.fingerprint,
+        "received_at": row.received_at,
+    }
+
+
+def _alert_row(event: AlertEvent, now: float) -> AlertRow:
+    starts_at = event.starts_at.isoformat()
+    # Alertmanager repeats a firing alert at every repeat_interval; one change of one alert is one event.
+    return AlertRow(
+        f"{event.fingerprint}/{starts_at}/{event.status}",
+        now,
+        event.fingerprint,
+        event.alertname,
+        event.status,
+        event.severity,
+        starts_at,
+        event.ends_at.isoformat() if event.ends_at and event.status == "resolved" else None,
+        json.dumps(event.labels, ensure_ascii=False),
+        json.dumps(event.annotations, ensure_ascii=False),
+        event.generator_url,
+    )

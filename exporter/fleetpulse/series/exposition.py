@@ -1,0 +1,64 @@
+"""`/metrics`: durable series, agents, budgets, thresholds, and prometheus-client's registry, in one answer.
+
+A scrape must not stall the event loop: durable and per-agent lines are joined from what is already rendered; only
+the process's own small registry is rendered by prometheus-client.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterable
+
+from prometheus_client.exposition import choose_encoder
+
+import fleetpulse
+from fleetpulse import catalogue
+from fleetpulse.budgets import Budgets, labels
+from fleetpulse.config import Thresholds
+from fleetpulse.instruments import Instruments
+from fleetpulse.series.agents import AgentSeries
+from fleetpulse.series.store import SeriesStore
+from fleetpulse.series.text import OPENMETRICS, header, labelled, number
+
+EOF = b"# EOF\n"
+
+
+class Exposition:
+    """Renders everything the exporter shows to Prometheus."""
+
+    def __init__(  # noqa: PLR0913 - the sources of what is shown
+        self,
+        store: SeriesStore,
+        agents: AgentSeries,
+        budgets: Budgets,
+        thresholds: Thresholds,
+        instruments: Instruments,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._agents = agents
+        self._budgets = budgets
+        self._registry = instruments.registry
+        self._clock = clock
+        for name, value in thresholds.model_dump().items():
+            instruments.gauge(catalogue.THRESHOLD, name).set(value)
+        instruments.gauge(catalogue.BUILD_INFO, fleetpulse.__version__, platform.python_version()).set(1)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The body and its Content-Type for a scraper's Accept header."""
+        encode, content_type = choose_encoder(accept)
+        openmetrics = content_type.startswith(OPENMETRICS)
+        body = [encode(self._registry).removesuffix(EOF)]
+        body.extend(self._store.render(openmetrics=openmetrics))
+        body.extend(self._agents.render(openmetrics=openmetrics))
+        body.extend(self._budget_lines(openmetrics=openmetrics))
+        return b"".join([*body, EOF] if openmetrics else body), content_type
+
+    def _budget_lines(self, *, openmetrics: bool) -> Iterable[bytes]:
+        now = self._clock()
+        budgets = self._budgets.budgets
+        limits = [budget.limit_usd for budget in budgets]
+        spent = [self._store.spent(self._budgets.spend_labels(budget, now)) for budget in budgets]
+        for metric, values in ((catalogue.BUDGET_LIMIT, limits), (catalogue.BUDGET_SPENT, spent)):
+            yield header(metric, openmetrics=openmetrics).encode()
+            for budget, value in zip(budgets, values, strict=True):
+                yield f"{metric.name}{labelled(metric.labels, labels(budget))} {number(value)}\n".encode()

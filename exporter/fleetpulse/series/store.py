@@ -1,0 +1,138 @@
+"""The durable series as they are scraped: totals in, exposition lines out, rendered again only where they changed.
+
+Lives on the event loop. Each child (one label set of one metric) keeps its rendered lines, so that a scrape joins
+bytes and does not format samples.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fleetpulse import catalogue
+from fleetpulse.catalogue import Metric
+from fleetpulse.journal.totals import Changes, Key, Total
+from fleetpulse.series.fold import BUCKET, LE, SUM
+from fleetpulse.series.text import header, labelled, number
+
+DURABLE = {metric.name: metric for metric in catalogue.METRICS if metric.durable}
+SUM_PART = "sum"
+HISTOGRAM_PARTS = (BUCKET, SUM)
+
+
+@dataclass
+class Child:
+    """One label set of one metric. `parts` are the totals behind it: one, or a histogram's buckets and sum."""
+
+    metric: Metric
+    labels: tuple[str, ...]
+    parts: dict[str, Total] = field(default_factory=dict)
+    exemplars: dict[str, str] = field(default_factory=dict)
+    _rendered: dict[bool, bytes] = field(default_factory=dict)
+
+    def set(self, part: str, total: Total) -> None:
+        """Takes a new value; the lines are rendered again at the next scrape."""
+        self.parts[part] = total
+        self._rendered.clear()
+
+    def mark(self, bound: str, exemplar: str) -> None:
+        """Sets a bucket's exemplar."""
+        self.exemplars[bound] = exemplar
+        self._rendered.pop(True, None)
+
+    def lines(self, *, openmetrics: bool) -> bytes:
+        """The child's lines in one of the two formats."""
+        if openmetrics not in self._rendered:
+            histogram = self.metric.kind == "histogram"
+            text = self._histogram(openmetrics=openmetrics) if histogram else self._counter(openmetrics=openmetrics)
+            self._rendered[openmetrics] = text.encode()
+        return self._rendered[openmetrics]
+
+    def _counter(self, *, openmetrics: bool) -> str:
+        total = self.parts[""]
+        block = labelled(self.metric.labels, self.labels)
+        line = f"{self.metric.name}{block} {number(total.value)}\n"
+        return line + self._created(block, total.created) if openmetrics else line
+
+    def _histogram(self, *, openmetrics: bool) -> str:
+        names = (*self.metric.labels, "le")
+        counts = self._bucket_counts()
+        count, lines = 0.0, []
+        for bound in LE:
+            count += counts[bound]
+            exemplar = self.exemplars.get(bound, "") if openmetrics else ""
+            block = labelled(names, (*self.labels, bound))
+            lines.append(f"{self.metric.name}_bucket{block} {number(count)}{exemplar}\n")
+        block = labelled(self.metric.labels, self.labels)
+        total = self.parts.get(SUM_PART, Total(0.0, 0.0))
+        lines.append(f"{self.metric.name}_count{block} {number(count)}\n")
+        lines.append(f"{self.metric.name}_sum{block} {number(total.value)}\n")
+        return "".join(lines) + (self._created(block, total.created) if openmetrics else "")
+
+    def _bucket_counts(self) -> dict[str, float]:
+        """Counts by the catalogue's bounds; what older bounds counted goes to the bucket that holds it now."""
+        counts = dict.fromkeys(LE, 0.0)
+        for bound, total in self.parts.items():
+            if bound != SUM_PART:
+                counts[next(current for current in LE if float(current) >= float(bound))] += total.value
+        return counts
+
+    def _created(self, block: str, created: float) -> str:
+        """When the series first existed, through every restart (OpenMetrics only)."""
+        return f"{self.metric.name.removesuffix('_total')}_created{block} {number(created)}\n"
+
+
+class SeriesStore:
+    """All durable series by metric. `apply` takes what a transaction changed."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, dict[tuple[str, ...], Child]] = {name: {} for name in DURABLE}
+        self._spend: dict[tuple[str, ...], float] = {}
+
+    def apply(self, changes: Changes) -> None:
+        """Sets the new values of totals."""
+        for key, total in changes.items():
+            if key.metric == catalogue.BUDGET_SPENT.name:
+                self._spend[key.labels] = total.value
+            elif key.metric in HISTOGRAM_PARTS:
+                self._set_part(key, total)
+            elif key.metric in DURABLE:
+                self.child(DURABLE[key.metric], key.labels).set("", total)
+
+    def spent(self, labels: tuple[str, ...]) -> float:
+        """A budget's spend in one period."""
+        return self._spend.get(labels, 0.0)
+
+    def has_spend(self, labels: tuple[str, ...]) -> bool:
+        """Whether spend was ever kept for this budget and period."""
+        return labels in self._spend
+
+    def child(self, metric: Metric, labels: tuple[str, ...]) -> Child:
+        """The child of these labels, made where it is new."""
+        children = self._children[metric.name]
+        child = children.get(labels)
+        if child is None:
+            child = children[labels] = Child(metric, labels)
+        return child
+
+    def exemplar(self, labels: tuple[str, ...], bound: str, text: str) -> None:
+        """Remembers the newest exemplar of one latency bucket (OpenMetrics syntax, with its leading ` # `).
+
+        Labels that were folded into `other` have no child of their own, and get none.
+        """
+        child = self._children[catalogue.REQUEST_DURATION.name].get(labels)
+        if child is not None:
+            child.mark(bound, text)
+
+    def render(self, *, openmetrics: bool) -> Iterable[bytes]:
+        """The exposition of every durable metric that has series."""
+        for name, children in self._children.items():
+            if children:
+                yield header(DURABLE[name], openmetrics=openmetrics).encode()
+                for child in children.values():
+                    yield child.lines(openmetrics=openmetrics)
+
+    def _set_part(self, key: Key, total: Total) -> None:
+        if key.metric == SUM:
+            self.child(catalogue.REQUEST_DURATION, key.labels).set(SUM_PART, total)
+            return
+        *labels, bound = key.labels
+        self.child(catalogue.REQUEST_DURATION, tuple(labels)).set(bound, total)

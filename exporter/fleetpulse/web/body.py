@@ -1,0 +1,132 @@
+"""Request bodies: read within limits, then decoded item by item, so that one bad item never rejects its batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import orjson
+from aiohttp import ContentTypeError, web
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from fleetpulse.config import Limits
+from fleetpulse.errors import InvalidInputError, MalformedError, TooLargeError
+from fleetpulse.web.problems import validation_errors
+
+NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"}
+MAX_ERRORS_PER_ITEM = 5
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An item that breaks the contract: its place in the request and why."""
+
+    index: int
+    errors: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Items(Generic[M]):
+    """A decoded body: the good items in order, the bad ones by index; `single` where it was one bare object."""
+
+    good: Sequence[M]
+    rejected: list[Rejection] = field(default_factory=list)
+    single: bool = False
+
+
+async def read_body(request: web.Request, limits: Limits) -> bytes:
+    """The body, decompressed. Raises TooLargeError past a limit, MalformedError where it cannot be decompressed."""
+    sent = request.content_length or 0
+    if sent > limits.body_bytes:
+        raise TooLargeError(f"the body has {sent} bytes, limits.body_bytes is {limits.body_bytes}")
+    try:
+        body = await request.read()
+    except HTTPRequestEntityTooLarge as error:
+        limit = limits.decompressed_bytes
+        raise TooLargeError(f"the decompressed body has more than limits.decompressed_bytes, {limit}") from error
+    except (BadHttpMessage, web.PayloadAccessError, ContentTypeError) as error:
+        raise MalformedError("the body does not match its Content-Encoding") from error
+    if "Content-Encoding" not in request.headers and len(body) > limits.body_bytes:
+        raise TooLargeError(f"the body has more than limits.body_bytes, {limits.body_bytes}")
+    return body
+
+
+class Decoder(Generic[M]):
+    """Decodes one object, an array or NDJSON into models of one kind."""
+
+    def __init__(self, model: type[M], max_items: int) -> None:
+        self._one = TypeAdapter(model)
+        self._many = TypeAdapter(list[model])  # type: ignore[valid-type]  # the model is only known here
+        self._max_items = max_items
+
+    def decode(self, body: bytes, content_type: str) -> Items[M]:
+        """The items of a body. Raises MalformedError for unreadable bytes, InvalidInputError for a bad single."""
+        if content_type in NDJSON:
+            return self._lines(body)
+        start = body.lstrip()[:1]
+        if start == b"[":
+            return self._array(body)
+        return Items([self.one(body)], single=True)
+
+    def one(self, body: bytes) -> M:
+        """One object."""
+        try:
+            return self._one.validate_json(body)
+        except ValidationError as error:
+            _refuse_unreadable(error)
+            raise InvalidInputError("the object breaks the contract", validation_errors(error)) from error
+
+    def _array(self, body: bytes) -> Items[M]:
+        try:
+            items = self._many.validate_json(body)
+        except ValidationError as error:
+            _refuse_unreadable(error)
+            return self._each(_loads(body))
+        self._bound(len(items))
+        return Items(items)
+
+    def _lines(self, body: bytes) -> Items[M]:
+        lines = [line for line in body.splitlines() if line.strip()]
+        self._bound(len(lines))
+        try:
+            items = self._many.validate_json(b"[" + b",".join(lines) + b"]")
+        except ValidationError:
+            items = []
+        if len(items) == len(lines):
+            return Items(items)
+        return self._separately(lines)
+
+    def _each(self, values: list[Any]) -> Items[M]:
+        self._bound(len(values))
+        return self._separately([orjson.dumps(value) for value in values])
+
+    def _separately(self, bodies: Sequence[bytes]) -> Items[M]:
+        good: list[M] = []
+        rejected: list[Rejection] = []
+        for index, body in enumerate(bodies):
+            try:
+                good.append(self._one.validate_json(body))
+            except ValidationError as error:
+                rejected.append(Rejection(index, validation_errors(error)[:MAX_ERRORS_PER_ITEM]))
+        return Items(good, rejected)
+
+    def _bound(self, count: int) -> None:
+        if count > self._max_items:
+            raise TooLargeError(f"{count} items in one request; limits.batch_items is {self._max_items}")
+
+
+def _refuse_unreadable(error: ValidationError) -> None:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        raise MalformedError(f"the body is not JSON: {first['msg']}") from error
+
+
+def _loads(body: bytes) -> list[Any]:
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"the body is not JSON: {error}") from error
+    assert isinstance(values, list)  # noqa: S101 - the body begins with a bracket
+    return values

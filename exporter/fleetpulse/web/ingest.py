@@ -1,0 +1,105 @@
+"""What programs report: request logs and heartbeats. Answers 202 once a durable item is committed."""
+
+import dataclasses
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from fleetpulse.auth import Role
+from fleetpulse.config import Limits
+from fleetpulse.errors import FleetpulseError, InvalidInputError, OverloadedError
+from fleetpulse.pipeline import Pipeline
+from fleetpulse.signals import AgentHeartbeat, Heartbeat, Label, RequestLog
+from fleetpulse.web.answers import json_answer
+from fleetpulse.web.body import Decoder, Items, Rejection, read_body
+from fleetpulse.web.guard import principal_of, requires
+from fleetpulse.web.problems import validation_errors
+
+AGENT_ID: TypeAdapter[str] = TypeAdapter(Label)
+
+
+class IngestEndpoints:
+    """CONTRACT A and B, the writing half."""
+
+    def __init__(self, pipeline: Pipeline, limits: Limits) -> None:
+        self._pipeline = pipeline
+        self._limits = limits
+        self._requests = Decoder(RequestLog, limits.batch_items)
+        self._heartbeat = Decoder(Heartbeat, 1)
+        self._heartbeats = Decoder(AgentHeartbeat, limits.batch_items)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the handlers live."""
+        return [
+            web.post("/api/log-request", self.log_request),
+            web.post("/api/v1/agents/ping", self.ping_many),
+            web.post("/api/v1/agents/{agent_id}/ping", self.ping),
+        ]
+
+    @requires(Role.REPORTER)
+    async def log_request(self, request: web.Request) -> web.Response:
+        """Stores request logs: one object, an array, or NDJSON."""
+        body = await read_body(request, self._limits)
+        try:
+            items = self._requests.decode(body, request.content_type)
+        except InvalidInputError:
+            self._pipeline.count("request", "rejected", 1)
+            raise
+        self._pipeline.count("request", "rejected", len(items.rejected))
+        receipt = await self._pipeline.requests(items.good) if items.good else None
+        return json_answer(
+            {
+                "accepted": receipt.stored if receipt else 0,
+                "duplicates": receipt.duplicates if receipt else 0,
+                "rejected": _rejected(items),
+            },
+            status=202,
+        )
+
+    @requires(Role.REPORTER)
+    async def ping(self, request: web.Request) -> web.Response:
+        """Takes one agent's heartbeat."""
+        body = await read_body(request, self._limits)
+        try:
+            agent_id = _agent_id(request.match_info["agent_id"])
+            heartbeat = self._heartbeat.one(body)
+        except InvalidInputError:
+            self._pipeline.count("heartbeat", "rejected", 1)
+            raise
+        self._pipeline.heartbeat(agent_id, heartbeat, principal_of(request).pool_id)
+        return json_answer({"accepted": 1}, status=202)
+
+    @requires(Role.REPORTER)
+    async def ping_many(self, request: web.Request) -> web.Response:
+        """Takes many agents' heartbeats; each names its agent."""
+        items = self._heartbeats.decode(await read_body(request, self._limits), request.content_type)
+        self._pipeline.count("heartbeat", "rejected", len(items.rejected))
+        refused = self._pipeline.heartbeats(items.good, principal_of(request).pool_id)
+        rejected = _rejected(items) + _refused(items, refused)
+        if items.good and all(refused):
+            raise OverloadedError(
+                "no heartbeat was taken: limits.agents or limits.pools is reached", retry_after=60
+            )
+        return json_answer({"accepted": refused.count(None), "rejected": rejected}, status=202)
+
+
+def _agent_id(text: str) -> str:
+    try:
+        return AGENT_ID.validate_python(text)
+    except ValidationError as error:
+        raise InvalidInputError("the agent_id breaks the contract", validation_errors(error)) from error
+
+
+def _rejected(items: Items[RequestLog] | Items[AgentHeartbeat]) -> list[dict[str, object]]:
+    return [dataclasses.asdict(rejection) for rejection in items.rejected]
+
+
+def _refused(items: Items[AgentHeartbeat], refused: list[FleetpulseError | None]) -> list[dict[str, object]]:
+    """Refused heartbeats by their place in the request, which the rejected ones have shifted."""
+    bad = {rejection.index for rejection in items.rejected}
+    places = (index for index in range(len(items.good) + len(bad)) if index not in bad)
+    return [
+        dataclasses.asdict(Rejection(place, [{"loc": ["agent_id"], "msg": error.detail}]))
+        for place, error in zip(places, refused, strict=False)
+        if error is not None
+    ]

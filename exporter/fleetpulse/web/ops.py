@@ -1,0 +1,138 @@
+"""What operators and machines look at: `/metrics`, health, readiness, and the landing page."""
+
+import asyncio
+import gzip
+import time
+from html import escape
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+import fleetpulse
+from fleetpulse import catalogue
+from fleetpulse.auth import Role
+from fleetpulse.config import Settings
+from fleetpulse.instruments import Instruments
+from fleetpulse.journal import Journal
+from fleetpulse.series.exposition import Exposition
+from fleetpulse.web.answers import json_answer
+from fleetpulse.web.guard import public, requires
+
+GZIP_LEVEL = 1  # Prometheus is near: speed over size
+GZIP_MIN_BYTES = 1_024
+LAG_INTERVAL_SECONDS = 0.05
+
+
+class LoopLag:
+    """Measures how late the event loop runs; the worst since the last scrape is what `/metrics` shows."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._worst = 0.0
+        instruments.gauge(catalogue.LOOP_LAG).set_function(self._take)
+
+    async def run(self) -> None:
+        """Measures until cancelled."""
+        while True:
+            due = time.monotonic() + LAG_INTERVAL_SECONDS
+            await asyncio.sleep(LAG_INTERVAL_SECONDS)
+            self._worst = max(self._worst, time.monotonic() - due)
+
+    def _take(self) -> float:
+        worst, self._worst = self._worst, 0.0
+        return worst
+
+
+def count_requests(instruments: Instruments) -> Middleware:
+    """A middleware that counts answers by route (its pattern, never the path itself) and status."""
+    counter = instruments.counter(catalogue.HTTP_REQUESTS)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        resource = request.match_info.route.resource
+        counter.labels(resource.canonical if resource else "none", str(response.status)).inc()
+        return response
+
+    return middleware
+
+
+class OpsEndpoints:
+    """Health and metrics. `ready` turns true once the journal is restored, false while draining."""
+
+    def __init__(self, settings: Settings, exposition: Exposition, journal: Journal) -> None:
+        self._settings = settings
+        self._exposition = exposition
+        self._journal = journal
+        self._started = time.time()
+        self.ready = False
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the handlers live."""
+        return [
+            web.get("/", self.landing),
+            web.get("/metrics", self.metrics),
+            web.get("/health", self.health),
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.readiness),
+        ]
+
+    @requires(Role.VIEWER)
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The exposition, compressed in another thread where the scraper takes gzip."""
+        body, content_type = self._exposition.render(request.headers.get("Accept", ""))
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if len(body) >= GZIP_MIN_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+            body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, headers=headers)
+
+    @public
+    async def health(self, _request: web.Request) -> web.Response:
+        """The state in words. 200 even when degraded: restarting would not help, `/metrics` still works."""
+        writable = self._journal.writable
+        return json_answer(
+            {
+                "status": "ok" if writable else "degraded",
+                "version": fleetpulse.__version__,
+                "uptime_seconds": round(time.time() - self._started, 1),
+                "ready": self.ready,
+                "journal": {"writable": writable, "bytes": self._journal.file_bytes()},
+            }
+        )
+
+    @public
+    async def healthy(self, _request: web.Request) -> web.Response:
+        """The process answers."""
+        return web.Response(text="Fleetpulse is healthy.\n")
+
+    @public
+    async def readiness(self, _request: web.Request) -> web.Response:
+        """200 while traffic is welcome."""
+        if self.ready:
+            return web.Response(text="Fleetpulse is ready.\n")
+        return web.Response(status=503, text="Fleetpulse is starting or draining.\n", headers={"Retry-After": "1"})
+
+    @public
+    async def landing(self, _request: web.Request) -> web.Response:
+        """Where to go from here."""
+        links = {
+            "Grafana: dashboards": self._settings.grafana_url,
+            "Prometheus: queries and rules": self._settings.prometheus_url,
+            "Alertmanager: alerts and silences": self._settings.alertmanager_url,
+            "Metrics of this exporter": "/metrics",
+            "Agent pools": "/api/v1/agent-pools",
+            "Health": "/health",
+        }
+        items = "".join(f'<li><a href="{escape(url)}">{escape(name)}</a></li>' for name, url in links.items())
+        page = LANDING.format(version=escape(fleetpulse.__version__), items=items)
+        return web.Response(text=page, content_type="text/html")
+
+
+LANDING = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Fleetpulse</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{{font:16px/1.6 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}}</style></head>
+<body><h1>Fleetpulse {version}</h1>
+<p>Heartbeats, request logs and chat activity of bot fleets, as Prometheus series and a live feed.</p>
+<ul>{items}</ul></body></html>
+"""

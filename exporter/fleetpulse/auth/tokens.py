@@ -190,9 +190,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
 def _roles(claims: dict[str, Any]) -> frozenset[Role]:
     """Roles from `roles` (a list) or `role` (one); names of other systems' roles mean nothing here."""
     named = claims.get("roles", claims.get("role", []))
-    named = [named] if isinstance(named, str) else named
-    known = {str(role) for role in Role}
-    return frozenset(Role(name) for name in named if name in known) if isinstance(named, list) else frozenset()
+    names = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    return frozenset(role for role in Role if role in names)
 
 
 _REASONS: dict[type[Exception], str] = {

@@ -25,10 +25,14 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
 from fleetpulse.errors import ConfigError
+
+# Read by clients and by tools beside the server, not settings of it.
+CLIENT_VARIABLES = frozenset(f"FLEETPULSE_{name}" for name in ("CONFIG", "URL", "APP_KEY", "APP_SECRET", "TOKEN"))
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -124,11 +128,11 @@ class Agents(Section):
 class Budget(Section):
     """A spending limit: in total, or of one source or model; per day, week or month."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    limit_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    period: Literal["day", "week", "month"] = "day"
-    source: str | None = None
-    model: str | None = None
+    name: Annotated[str, Field(min_length=1, max_length=64, description="What dashboards and alerts call it.")]
+    limit_usd: Annotated[float, Field(gt=0, allow_inf_nan=False, description="The limit in USD.")]
+    period: Literal["day", "week", "month"] = Field("day", description="How long until it starts anew.")
+    source: str | None = Field(None, description="Only this source's requests; default: all.")
+    model: str | None = Field(None, description="Only this model's requests; default: all.")
 
     @model_validator(mode="after")
     def _one_scope(self) -> "Budget":
@@ -161,6 +165,7 @@ class Live(Section):
     max_connections: Positive = Field(20_000, description="Open connections in all.")
     max_connections_per_ip: Positive = Field(10_000, description="Open connections from one address.")
     max_subscriptions: Positive = Field(100, description="Subscriptions of one connection.")
+    max_topics: Positive = Field(1_000, description="Topics in use; unheard ones make room for new ones.")
     max_message_bytes: Positive = Field(64 * 2**10, description="Largest message a client may send.")
     messages_per_second: Positive = Field(50, description="Messages a client may send a second, on average.")
     ping_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="Ping interval.")
@@ -283,6 +288,22 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError("; ".join(lines)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{config_path()} is not valid YAML: {error}") from error
+    except SettingsError as error:
+        raise ConfigError(f"{error} ({error.__cause__ or 'not readable'})") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"{config_path()} does not hold settings as `name: value`: {error}") from error
+
+
+def use_file(path: Path) -> None:
+    """Makes `path` the configuration file of this process and of the processes it starts."""
+    os.environ["FLEETPULSE_CONFIG"] = str(path.absolute())
+
+
+def unknown_variables() -> list[str]:
+    """Variables that look like settings and are none: most often a typing mistake, which nothing else notices."""
+    known = {f"FLEETPULSE_{name}".upper() for name in Settings.model_fields} | CLIENT_VARIABLES
+    names = (name for name in os.environ if name.upper().startswith("FLEETPULSE_"))
+    return sorted(name for name in names if name.upper().split("__")[0] not in known)
 
 
 def is_loopback(host: str) -> bool:

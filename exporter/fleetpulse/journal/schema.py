@@ -125,12 +125,28 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def examine(path: Path) -> None:
+    """Looks an existing journal over without changing it; raises as `open_writer` would."""
+    connection = open_reader(path)
+    try:
+        _check(connection, path)
+        _version(connection, path)
+    finally:
+        connection.close()
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version: int
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise ConfigError(
             f"the journal {path} has schema {version}, this Fleetpulse knows {len(MIGRATIONS)}: use the newer "
             "Fleetpulse that wrote it, or another data_dir"
         )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection, path)
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

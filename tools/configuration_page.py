@@ -1,0 +1,151 @@
+"""Prints docs/configuration.md from the Settings model (how: the page's first comment).
+
+A test compares the page with what this prints, so a setting cannot be added without its description.
+"""
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from fleetpulse.config import Budget, Settings
+
+PREFACE = """\
+# Configuration
+
+<!-- Generated: python tools/configuration_page.py > docs/configuration.md -->
+
+Everything has a default that works; nothing needs to be configured to start. Settings are read, each winning over
+the one before:
+
+1. the defaults below,
+2. the file that `FLEETPULSE_CONFIG` names, else `fleetpulse.yaml` in the working directory, where there is one,
+3. environment variables,
+4. options of the command (`fleetpulse serve --port 8002`).
+
+In the environment a setting of a section is written with two underscores: `limits.sources` is
+`FLEETPULSE_LIMITS__SOURCES`. Lists and objects are written there as JSON:
+`FLEETPULSE_AUTH__ALLOWED_ORIGINS='["https://ops.example.com"]'`. In the file, sections are nested:
+
+```yaml
+port: 8002
+timezone: Asia/Shanghai
+limits:
+  sources: 200
+budgets:
+  - {name: daily, limit_usd: 25}
+  - {name: telegram, limit_usd: 300, period: month, source: telegram}
+```
+
+An unknown name in the file, or a value out of its bounds, stops the start with a message that names it;
+`fleetpulse check` looks without starting. A change takes effect at the next start, except for app keys, which are
+noticed within a second.
+
+These variables are for the commands that call a running exporter (`demo`, `replay`, `agent`), not for the exporter:
+`FLEETPULSE_URL` (default: host and port below), and as credentials `FLEETPULSE_APP_KEY` with
+`FLEETPULSE_APP_SECRET`, or `FLEETPULSE_TOKEN`. What can be set in docker-compose is in [docker.md](docker.md); what the credentials do, in
+[security.md](security.md).
+"""
+KINDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    SecretStr: "secret",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    plain = {name: field for name, field in Settings.model_fields.items() if _section(field) is None}
+    parts = [PREFACE, _table("## General", "", plain, "FLEETPULSE_")]
+    for name, field in Settings.model_fields.items():
+        section = _section(field)
+        if section is not None:
+            heading = f"## `{name}`\n\n{section.__doc__}"
+            parts.append(_table(heading, f"{name}.", section.model_fields, f"FLEETPULSE_{name.upper()}__"))
+    parts.append(_budget_table())
+    return "\n".join(parts)
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _table(heading: str, prefix: str, fields: dict[str, FieldInfo], variable: str) -> str:
+    rows = [f"{heading}\n", "| setting | variable | default | values | what it does |", "|---|---|---|---|---|"]
+    for name, field in fields.items():
+        cells = (f"`{prefix}{name}`", f"`{variable}{name.upper()}`", _default(field), _values(field))
+        rows.append(f"| {' | '.join(cells)} | {_description(name, field)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _budget_table() -> str:
+    rows = [
+        f"## One of `budgets`\n\n{Budget.__doc__}\n",
+        "| field | default | values | what it is |",
+        "|---|---|---|---|",
+    ]
+    for name, field in Budget.model_fields.items():
+        rows.append(f"| `{name}` | {_default(field)} | {_values(field)} | {_description(name, field)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _description(name: str, field: FieldInfo) -> str:
+    if not field.description:
+        sys.exit(f"{name}: the setting has no description")
+    return field.description.replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(required)"
+    value = field.default
+    if value is None or value == ():
+        return "(none)"
+    if isinstance(value, tuple):
+        return "see below"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+def _values(field: FieldInfo) -> str:
+    kind = _kind(field.annotation)
+    bounds = ", ".join(dict.fromkeys([*_bounds(field.metadata), *_bounds(_nested_metadata(field.annotation))]))
+    return f"{kind}, {bounds}" if bounds else kind
+
+
+def _kind(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in args)
+    if origin in (Union, types.UnionType):
+        return _kind(next(arg for arg in args if arg is not type(None)))
+    if origin is tuple:
+        return f"list of {_kind(args[0])}"
+    return "budget" if annotation is Budget else KINDS[annotation]
+
+
+def _nested_metadata(annotation: Any) -> list[Any]:
+    return [item for arg in get_args(annotation) for item in getattr(arg, "__metadata__", ())]
+
+
+def _bounds(metadata: list[Any]) -> Iterator[str]:
+    signs = {"gt": "over", "ge": "at least", "lt": "under", "le": "at most"}
+    for item in metadata:
+        if isinstance(item, FieldInfo):
+            yield from _bounds(item.metadata)
+        for name, words in signs.items():
+            if (value := getattr(item, name, None)) is not None:
+                yield f"{words} {value:g}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,5 @@
+"""`python -m fleetpulse` is `fleetpulse`."""
+
+from fleetpulse.cli import main
+
+main()

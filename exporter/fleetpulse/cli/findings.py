@@ -1,0 +1,184 @@
+"""What `fleetpulse check` looks at. Each check reads only, and says what is wrong, where, and what to do."""
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from pydantic import ValidationError
+
+from fleetpulse import config
+from fleetpulse.auth import ensure_safe
+from fleetpulse.auth.keys import list_keys
+from fleetpulse.auth.tokens import Tokens
+from fleetpulse.config import Settings
+from fleetpulse.errors import ConfigError
+from fleetpulse.journal.schema import examine
+from fleetpulse.sender import connect_url
+from fleetpulse.stack import ports, tools
+from fleetpulse.stack.files import tools_folder
+
+LOW_DISK_BYTES = 2**30
+ANSWER_SECONDS = 2.0
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at (a setting where there is one), and what was found."""
+
+    level: Level
+    setting: str
+    message: str
+
+
+def read_settings() -> tuple[Settings | None, list[Finding]]:
+    """The settings, and what was found while reading them; None when they cannot be read."""
+    unknown = [
+        Finding(Level.WARNING, name, "is no setting of this version; is it spelt as in docs/configuration.md?")
+        for name in config.unknown_variables()
+    ]
+    try:
+        path = config.config_path()
+        source = Finding(Level.OK, "file", str(path) if path else "none (fleetpulse.yaml is optional)")
+        return config.load(), [source, *unknown]
+    except ConfigError as error:
+        return None, [*_reading_errors(error), *unknown]
+
+
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """Everything else, check by check."""
+    for check in CHECKS:
+        yield from check(settings)
+
+
+def _reading_errors(error: ConfigError) -> list[Finding]:
+    """One finding per wrong setting, where they are known one by one."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return [Finding(Level.ERROR, "file", error.detail)]
+    return [
+        Finding(Level.ERROR, ".".join(map(str, item["loc"])) or "configuration", item["msg"])
+        for item in cause.errors(include_input=False, include_url=False)
+    ]
+
+
+def _data_dir(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir.resolve()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield Finding(
+            Level.ERROR, "data_dir", f"{existing} cannot be written: {error.strerror}; choose another folder"
+        )
+        return
+    free = shutil.disk_usage(existing).free
+    if free < LOW_DISK_BYTES:
+        yield Finding(Level.WARNING, "data_dir", f"{folder} has only {free / 2**20:.0f} MiB free")
+    else:
+        yield Finding(Level.OK, "data_dir", f"{folder} ({free / 2**30:.0f} GiB free)")
+
+
+def _journal(settings: Settings) -> Iterator[Finding]:
+    path = settings.journal_path
+    if not path.exists():
+        yield Finding(Level.OK, "journal", f"{path} will be made at the first start")
+        return
+    try:
+        examine(path)
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "journal", error.detail)
+    except sqlite3.Error as error:
+        yield Finding(Level.ERROR, "journal", f"{path} cannot be opened: {error}")
+    else:
+        yield Finding(Level.OK, "journal", f"{path} is sound")
+
+
+def _credentials(settings: Settings) -> Iterator[Finding]:
+    try:
+        keys = [key for key in list_keys(settings.app_keys_path) if key.revoked_at is None]
+        signed = Tokens.from_settings(settings.auth, lambda: 0.0).configured
+        ensure_safe(settings)
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "auth", error.detail)
+        return
+    if keys or signed:
+        yield Finding(Level.OK, "auth", f"{len(keys)} app keys; tokens {'are' if signed else 'are not'} accepted")
+    elif config.is_loopback(settings.host):
+        yield Finding(Level.OK, "auth", f"no credentials are needed, as {settings.host} is this machine only")
+    else:
+        yield Finding(Level.WARNING, "auth.allow_unauthenticated", f"anyone who reaches {settings.host} may do all")
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    why = ports.refusal(settings.host, settings.port) if settings.port else None
+    if why is None:
+        yield Finding(Level.OK, "port", f"{settings.host}:{settings.port} is free")
+    elif _answers(connect_url(settings.host, settings.port) + "/-/healthy", "Fleetpulse"):
+        yield Finding(Level.OK, "port", f"{settings.host}:{settings.port}: a Fleetpulse is running there")
+    else:
+        free = ports.free_port("127.0.0.1", settings.port)
+        yield Finding(
+            Level.ERROR, "port", f"{settings.host}:{settings.port} cannot be had: {why}; try FLEETPULSE_PORT={free}"
+        )
+
+
+def _neighbours(settings: Settings) -> Iterator[Finding]:
+    places = {
+        "prometheus": (settings.prometheus_url, "/-/ready"),
+        "alertmanager": (settings.alertmanager_url, "/-/ready"),
+        "grafana": (settings.grafana_url, "/api/health"),
+    }
+    for name, (url, path) in places.items():
+        if _answers(url + path):
+            yield Finding(Level.OK, f"stack.{name}_url", f"{url} answers")
+        else:
+            yield Finding(
+                Level.WARNING,
+                f"stack.{name}_url",
+                f"nothing answers at {url}; ingest works without it",
+            )
+
+
+def _programs(settings: Settings) -> Iterator[Finding]:
+    folder = tools_folder(settings.data_dir)
+    for name in ("prometheus", "alertmanager"):
+        found = tools.find(name, folder)
+        if found:
+            yield Finding(Level.OK, name, str(found))
+        else:
+            yield Finding(Level.WARNING, name, "is not installed; `fleetpulse up` and `make tools` fetch it")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _data_dir,
+    _journal,
+    _credentials,
+    _port,
+    _programs,
+    _neighbours,
+)
+
+
+def _answers(url: str, text: str = "") -> bool:
+    """Whether a GET is answered with 200 and this text."""
+    if not url.startswith(("http://", "https://")):
+        return False
+    try:
+        with urlopen(url, timeout=ANSWER_SECONDS) as response:  # noqa: S310 - the scheme was just checked
+            return text in response.read(10_000).decode("utf-8", "replace")
+    except (HTTPError, URLError, OSError, ValueError):
+        return False

@@ -47,8 +47,9 @@ noticed within a second.
 
 These variables are for the commands that call a running exporter (`demo`, `replay`, `agent`), not for the exporter:
 `FLEETPULSE_URL` (default: host and port below), and as credentials `FLEETPULSE_APP_KEY` with
-`FLEETPULSE_APP_SECRET`, or `FLEETPULSE_TOKEN`. What can be set in docker-compose is in [docker.md](docker.md); what the credentials do is
-in [security.md](security.md).
+`FLEETPULSE_APP_SECRET`, or `FLEETPULSE_TOKEN`.
+
+What credentials are for: [security.md](security.md). What can be set in docker-compose: [docker.md](docker.md).
 """
 KINDS = {
     bool: "true or false",

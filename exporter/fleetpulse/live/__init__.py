@@ -1,0 +1,21 @@
+"""The live feed without its HTTP: topics, positions, delivery, and the protocols its clients speak."""
+
+from fleetpulse.live.closing import Cause
+from fleetpulse.live.encoders import AlertEncoder, Encoder, LiveEncoder, PoolEncoder
+from fleetpulse.live.filters import Filter
+from fleetpulse.live.hub import Hub
+from fleetpulse.live.topics import EVENT, STATE, Policy, Position
+
+__all__ = [
+    "EVENT",
+    "STATE",
+    "AlertEncoder",
+    "Cause",
+    "Encoder",
+    "Filter",
+    "Hub",
+    "LiveEncoder",
+    "Policy",
+    "PoolEncoder",
+    "Position",
+]

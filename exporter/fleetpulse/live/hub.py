@@ -1,0 +1,275 @@
+"""The hub: everything live passes here. Publishers hand messages in, connections subscribe to topics.
+
+Promises, per subscription: offsets only grow; a state topic's client ends with the newest state of every key; an
+event topic's client gets every event or a gap record that names the missing ones; a resume gives exactly what was
+missed, or a full snapshot with its position. A client that stays slow or silent is closed, and `abort` frees its
+buffer. Publishing costs no serialisation while nobody listens, and never waits.
+
+Everything here runs on the event loop's thread, in synchronous steps: that is what makes a snapshot and the
+registration after it one thing. It knows no HTTP: a connection is a `Transport`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from fleetpulse.config import Live
+from fleetpulse.errors import InvalidInputError, NotFoundError, OverloadedError
+from fleetpulse.instruments import Instruments
+from fleetpulse.live.audience import Audience, Subscription
+from fleetpulse.live.client import Client, Transport
+from fleetpulse.live.closing import Cause
+from fleetpulse.live.delivery import Delivery
+from fleetpulse.live.encoders import Encoder
+from fleetpulse.live.filters import Filter
+from fleetpulse.live.health import Health
+from fleetpulse.live.limits import Seats, TokenBucket
+from fleetpulse.live.meters import Meters
+from fleetpulse.live.topics import Family, Policy, Position, Snapshot, Topic, Topics
+
+CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its transport is aborted
+DRAIN_SECONDS = 0.01  # how often clients that are behind are looked at, at least
+BURST_SECONDS = 0.002  # between the flushes of a burst too large for one
+WRITE_COST = 10e-6  # seconds of one socket write: after n of them the loop is left alone for as long twice
+MAX_PAUSE = 1.0
+
+
+class Hub:
+    """Topics, connections and the timers between them. `clock` tells the time of day, `timer` durations."""
+
+    def __init__(
+        self,
+        settings: Live,
+        instruments: Instruments,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._settings = settings
+        self._timer = timer
+        self._meters = Meters(instruments)
+        self._topics = Topics(settings.max_topics, settings.history_messages)
+        self._seats = Seats(settings.max_connections, settings.max_connections_per_ip)
+        self._delivery = Delivery(
+            settings, self._meters, clock, timer, lambda client: self.close(client, Cause.FAILED)
+        )
+        self._health = Health(settings, clock)
+        self._clients: set[Client] = set()
+        self._closing: dict[Transport, float] = {}
+        self._gone = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    # Lifecycle -----------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Starts the timers on the running loop. What was published before is kept for resuming as well."""
+        self._loop = asyncio.get_running_loop()
+        self._sweep_timer = self._loop.call_later(self._health.interval, self._sweep_regularly)
+
+    async def stop(self) -> None:
+        """Refuses newcomers, sends what is pending, closes everyone with 1001 and waits a bounded time for them."""
+        self._seats.closed = True
+        while self._delivery.unsent:
+            self.flush()
+        for client in list(self._clients):
+            self.close(client, Cause.SHUTDOWN)
+        await self._until_gone()
+        for transport in self._closing:
+            transport.abort()
+        self._closing.clear()
+        for handle in (self._flush_timer, self._sweep_timer):
+            if handle is not None:
+                handle.cancel()
+        self._loop = None
+
+    # Publishing ----------------------------------------------------------------------------------------------
+    def declare(self, family: str, policy: Policy, snapshot: Snapshot | None = None) -> None:
+        """Declares a topic family before anything is published to it.
+
+        `snapshot(topic)` gives the full state of a topic at once, the newest last; for the bare name of a family
+        with sub-topics, that of all of them. State families need one.
+        """
+        self._topics.declare(Family(family, policy, snapshot))
+
+    def publish(self, topic: str, data: Any, *, key: str | None = None, kind: str = "event") -> None:
+        """Tells a topic's listeners one thing; see `publish_many`."""
+        self.publish_many(topic, ((key, data),), kind=kind)
+
+    def publish_many(self, topic: str, items: Collection[tuple[str | None, Any]], *, kind: str = "event") -> None:
+        """Tells a topic's listeners many things in order; never waits, and encodes nothing now.
+
+        `data` may be anything JSON, an object with `as_json()`, a pydantic model or a dataclass, and is the hub's
+        from here on. On state topics `key` names what the data is the newest state of. Raises NotFoundError for a
+        family that was not declared.
+        """
+        if not items:
+            return
+        family = self._topics.family(topic)
+        self._meters.family(family.name).published.inc(len(items))
+        try:
+            self._append(self._topics.open(topic), items, kind, None)
+        except OverloadedError:
+            return  # every topic kept has listeners, and this one has none: nobody misses it
+        everything = self._topics.get(family.name) if topic != family.name else None
+        if everything is not None:
+            rest = topic.partition("/")[2]
+            named = [(None if key is None else f"{rest}/{key}", data) for key, data in items]
+            self._append(everything, named, kind, topic)
+
+    # Connections ---------------------------------------------------------------------------------------------
+    def reserve(self, ip: str) -> AbstractContextManager[None]:
+        """Holds a seat for a connection about to be opened; raises OverloadedError on entering. Never waits."""
+        return self._seats.take(ip)
+
+    def connect(self, transport: Transport, endpoint: str) -> Client:
+        """Takes a connection in, right after its upgrade; pair with `disconnect`."""
+        now = self._timer()
+        bucket = TokenBucket(self._settings.messages_per_second, now)
+        client = Client(transport, endpoint, high=self._settings.conflate_bytes, bucket=bucket, now=now)
+        self._clients.add(client)
+        self._gone.clear()
+        self._meters.connected(endpoint, 1)
+        if self._seats.closed:
+            self.close(client, Cause.SHUTDOWN)
+        return client
+
+    def disconnect(self, client: Client) -> None:
+        """Lets a connection go: its subscriptions end and its transport closes, by force if its buffer stays."""
+        self.close(client, Cause.BYE)
+        client.transport.close()
+        if not client.backlog:
+            self._closing.pop(client.transport, None)
+        self._clients.discard(client)
+        self._meters.connected(client.endpoint, -1)
+        if not self._clients:
+            self._gone.set()
+
+    def close(self, client: Client, cause: Cause) -> None:
+        """Closes a connection: no more messages, a close frame, and `abort` if it is not gone soon after."""
+        if client.closed:
+            return
+        for name in list(client.subscriptions):
+            self.unsubscribe(client, name)
+        client.close(cause)
+        self._closing[client.transport] = self._timer() + CLOSE_SECONDS
+        if cause.evicts:
+            self._meters.evicted(cause.name.lower())
+
+    def heard(self, client: Client) -> bool:
+        """Notes a sign of life; False when the client sends too much and is being closed."""
+        client.last_seen = self._timer()
+        if client.closed:
+            return False
+        if client.bucket.take(client.last_seen):
+            return True
+        self.close(client, Cause.FLOOD)
+        return False
+
+    # Subscriptions -------------------------------------------------------------------------------------------
+    def subscribe(  # noqa: PLR0913 - the parts of a request to subscribe
+        self,
+        client: Client,
+        name: str,
+        encoder: Encoder,
+        *,
+        where: Filter | None = None,
+        resume: Position | None = None,
+        tag: Any = None,
+    ) -> None:
+        """Subscribes a connection, in one step: answer, then what it missed or the full state, then live.
+
+        Raises NotFoundError for an unknown family, InvalidInputError for a second subscription to one topic,
+        OverloadedError past live.max_subscriptions or live.max_topics.
+        """
+        if name in client.subscriptions:
+            raise InvalidInputError(f"already subscribed to {name!r}; unsubscribe first")
+        if len(client.subscriptions) >= self._settings.max_subscriptions:
+            raise OverloadedError(f"live.max_subscriptions: {self._settings.max_subscriptions} are open already")
+        topic = self._topics.open(name)
+        audience = topic.audiences.get((encoder, where)) or Audience(topic, encoder, where)
+        opening = audience.opening(resume, self._timer())
+        answer = audience.subscribed(opening, tag)
+        topic.audiences[encoder, where] = audience
+        audience.size += 1
+        client.write_opening(answer + opening.frames)
+        subscription = client.subscriptions[name] = Subscription(client, audience, topic.offset)
+        self._delivery.add(subscription)
+        self._meters.family(topic.family.name).subscriptions.inc()
+
+    def unsubscribe(self, client: Client, name: str) -> None:
+        """Ends a subscription; raises NotFoundError where there is none."""
+        subscription = client.subscriptions.pop(name, None)
+        if subscription is None:
+            raise NotFoundError(f"not subscribed to {name[:200]!r}")
+        audience = subscription.audience
+        self._delivery.remove(subscription)
+        audience.size -= 1
+        if not audience.size:
+            del audience.topic.audiences[audience.encoder, audience.where]
+        self._meters.family(audience.topic.family.name).subscriptions.dec()
+
+    # Timers --------------------------------------------------------------------------------------------------
+    def flush(self) -> int:
+        """Sends what is pending; the timers call it. Returns the number of writes."""
+        return self._delivery.run()
+
+    def sweep(self) -> None:
+        """Looks after every connection and topic: pings, evictions, aborts, forgetting; the timers call it."""
+        now = self._timer()
+        self._abort_overdue(now)
+        buffered = 0
+        for client in list(self._clients):
+            buffered += client.backlog
+            cause = None if client.closed else self._health.check(client, now)
+            if cause is not None:
+                self.close(client, cause)
+        self._meters.buffered.set(buffered)
+        forget_before = self.clock() - self._settings.history_seconds
+        for topic in self._topics.all():
+            topic.forget(forget_before)
+            self._delivery.tell_positions(topic)
+
+    def _abort_overdue(self, now: float) -> None:
+        for transport, deadline in list(self._closing.items()):
+            if now >= deadline:
+                transport.abort()
+                del self._closing[transport]
+
+    def _append(self, topic: Topic, items: Iterable[tuple[str | None, Any]], kind: str, origin: str | None) -> None:
+        topic.append(items, kind=kind, at=self.clock(), keep=self._topics.keep, origin=origin)
+        if topic.audiences:
+            self._delivery.mark(topic)
+            self._arm(self._settings.flush_seconds)
+
+    def _arm(self, delay: float) -> None:
+        if self._flush_timer is None and self._loop is not None:
+            self._flush_timer = self._loop.call_later(delay, self._flush_regularly)
+
+    def _flush_regularly(self) -> None:
+        writes = 0
+        try:
+            writes = self.flush()
+        finally:
+            self._flush_timer = None
+            if self._delivery.unsent or self._delivery.waiting:
+                usual = BURST_SECONDS if self._delivery.unsent else max(self._settings.flush_seconds, DRAIN_SECONDS)
+                self._arm(min(MAX_PAUSE, max(usual, 2 * writes * WRITE_COST)))
+
+    def _sweep_regularly(self) -> None:
+        try:
+            self.sweep()
+        finally:
+            if self._loop is not None:
+                self._sweep_timer = self._loop.call_later(self._health.interval, self._sweep_regularly)
+
+    async def _until_gone(self) -> None:
+        if not self._clients:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._gone.wait()
+        except TimeoutError:
+            return

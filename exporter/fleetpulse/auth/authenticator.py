@@ -85,7 +85,7 @@ def _missing(settings: Settings) -> list[str]:
         )
     if not tokens:
         lacking.append(
-            "  - set a secret for people's tokens:  openssl rand -hex 32 > jwt.secret; chmod 600 jwt.secret; "
+            "  - set a secret for people's tokens:  (umask 077; fleetpulse token secret > jwt.secret); "
             "export FLEETPULSE_AUTH__JWT_SECRET_FILE=jwt.secret  (or FLEETPULSE_AUTH__JWKS_URL)"
         )
     return lacking

@@ -137,7 +137,7 @@ def read_secret(auth: Auth) -> SecretStr | None:
     if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_CHARS:
         raise ConfigError(
             f"the HS256 secret (auth.jwt_secret or auth.jwt_secret_file) has fewer than {MIN_SECRET_CHARS} "
-            "characters and could be guessed; make one with: openssl rand -hex 32"
+            "characters and could be guessed; make one with: fleetpulse token secret"
         )
     return secret
 

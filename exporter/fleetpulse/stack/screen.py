@@ -37,8 +37,8 @@ class TerminalScreen:
         self._quiet()
         self._console.print(self._table())
         if not any(service.name == "Grafana" for service in self._services):
-            self._console.print(GRAFANA_HINT, style="yellow")
-        self._console.print(self._next_steps())
+            self._console.print(GRAFANA_HINT, style="yellow", soft_wrap=True)
+        self._console.print(self._next_steps(), highlight=False, soft_wrap=True)
 
     def stopping(self, name: str) -> None:
         """See Screen."""
@@ -55,7 +55,7 @@ class TerminalScreen:
         self._console.print(f"[bold red]{escape(what)}[/]")
         if tail:
             self._console.print("Its last output:", style="dim")
-            self._console.print(tail, markup=False, highlight=False)
+            self._console.print(tail, markup=False, highlight=False, soft_wrap=True)
         if log:
             self._console.print(f"Its whole log: {log}", markup=False)
 
@@ -69,14 +69,17 @@ class TerminalScreen:
         return table
 
     def _next_steps(self) -> str:
-        command, url = own_command(), self._services[0].url
+        command, url = escape(own_command()), self._services[0].url
         where = "" if url == "http://127.0.0.1:8001" else f" --url {url}"
         return (
             "Try next, in another terminal:\n"
-            f"  [bold]{command} demo{where}[/]            50 made-up requests and a small fleet\n"
-            f"  [bold]{command} agent{where}[/]           this host's CPU and memory as heartbeats\n"
+            f"  [bold]{command} demo{where}[/]\n"
+            "      50 made-up requests and a small fleet\n"
+            f"  [bold]{command} agent{where}[/]\n"
+            "      this host's CPU and memory as heartbeats\n"
             f"  [bold]{command} replay FILE --set source=web --set model=gpt-4o{where}[/]\n"
-            f"Then look at {url}/metrics and at the alerts in Prometheus. [bold]Ctrl-C[/] here stops everything."
+            "      your own request logs, from CSV or JSONL\n"
+            f"Then look at {url} and at Prometheus' alerts. [bold]Ctrl-C[/] here stops everything."
         )
 
     def _say(self, text: str) -> None:

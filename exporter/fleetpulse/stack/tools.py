@@ -92,8 +92,7 @@ def fetch(folder: Path) -> None:
         for package in sorted(downloads.glob("*.deb")):
             _run(["dpkg", "-x", str(package), str(fresh)], fresh)
         _must_run(fresh, folder)
-        shutil.rmtree(downloads)
-        shutil.rmtree(fresh / "apt", ignore_errors=True)
+        _trim(fresh)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     except OSError as error:
@@ -115,6 +114,15 @@ def _download(into: Path, state: Path, folder: Path) -> None:
                 folder, f"apt-get download failed: {_last_line(second.stderr) or _last_line(first.stderr)}"
             )
     _run(["apt-get", *options, "download", *PAGE_PACKAGES], into)
+
+
+def _trim(fresh: Path) -> None:
+    """Keeps programs and web pages, and of the time zone tables the one file that the pages load."""
+    for path in (*fresh.iterdir(), *(fresh / "usr" / "share").iterdir()):
+        if path.name not in ("usr", "prometheus", "javascript", "nodejs"):
+            shutil.rmtree(path)
+    zones = fresh / "usr" / "share" / "javascript" / "moment-timezone"
+    shutil.rmtree(zones / "data", ignore_errors=True)
 
 
 def _private_lists(state: Path) -> list[str]:

@@ -55,10 +55,12 @@ bench: $(INSTALLED) ## Measure the claims of docs/performance.md (scripts that s
 	@for script in $$(grep -l 'Claim:' tests/bench/*.py); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock (needs uv)
+lock: $(INSTALLED) ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	@command -v $(UV) >/dev/null || { echo "uv is not here: see https://docs.astral.sh/uv/" >&2; exit 1; }
 	$(UV) pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --output-file requirements.lock
+	$(UV) pip compile --quiet pyproject.toml --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --output-file requirements-runtime.lock
 
 clean: ## Remove what can be made again (keeps data/)
 	rm -rf $(VENV) .tools .tools.new .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

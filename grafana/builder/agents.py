@@ -94,7 +94,7 @@ def _now() -> Row:
             or_zero(f"sum({_where(counts, 'offline')})"),
             plain,
         ),
-        card("Agents", "All known agents, whatever their state.", or_zero(f"sum({counts})"), plain),
+        card("Agents known", "All known agents, whatever their state.", or_zero(f"sum({counts})"), plain),
         card(
             "Running tasks",
             "Tasks running on all agents of the chosen pools, by their newest heartbeats.",
@@ -215,7 +215,7 @@ def _status() -> Row:
         Look("none", decimals=0, nothing="Every agent is heard", fields=_columns()),
         sort="Last heartbeat",
     )
-    return Row("Agents", (Line(12, ((15, everyone), (9, lost))),))
+    return Row("Agent by agent", (Line(12, ((15, everyone), (9, lost))),))
 
 
 def _reported(*matchers: str) -> str:

@@ -6,9 +6,9 @@ Fleetpulse's durable counters never reset, so what happened in a window is a dif
 `growth`       over the dashboard's time range, for totals. A sample before the range is looked for LOOKBACK far, so
                that a machine switched off over a weekend counts right; a series without one is new.
 `step_growth`  over each step of a graph, from the step's time onward: the bar at 14:00 is what came from 14:00 to
-               15:00, the last bar what came so far. After a longer gap the first sample in the step takes the place
-               of the missing one, unless the series began in this step: it then has fewer samples than its target
-               has had scrapes.
+               15:00, the last bar what came so far. After a gap of more than a day, which would show as one bar as
+               high as everything ever counted, the first sample in the step takes the place of the missing one;
+               unless the series began in this step: it then has fewer samples than its target has had scrapes.
 
 Both keep the newest known value for a while after the exporter has gone. Promises: no query divides by zero, and
 one that should read 0 where nothing has happened yet does (`or ZERO`), as long as the exporter is there to ask.
@@ -20,6 +20,7 @@ from fleetpulse import catalogue
 from fleetpulse.catalogue import Metric
 
 LOOKBACK = "3d"
+STEP_LOOKBACK = "1d"
 FRESH = "1h"
 TARGETS = 'job=~"$job", instance=~"$instance"'
 VARIABLES = {"source": "source", "model": "model", "pool_id": "pool"}
@@ -58,10 +59,13 @@ def step_growth(metric: Metric, *matchers: str, by: Iterable[str] = ()) -> str:
     series = select(metric, *matchers)
     step = "[$__interval] offset -$__interval"
     now = f"last_over_time({series}{step})"
-    before = f"last_over_time({series}[1d])"
+    before = f"last_over_time({series}[{STEP_LOOKBACK}])"
     scrapes = f"max by (job, instance) (sum_over_time(up{{{TARGETS}}}{step}))"
     is_old = f"(count_over_time({series}{step}) >= bool on (job, instance) group_left () {scrapes})"
-    return total(f"{now} - {before} >= 0 or {now} - min_over_time({series}{step}) * {is_old}", by)
+    since_first = f"{now} - min_over_time({series}{step}) * {is_old}"
+    known_target = f"last_over_time(up{{{TARGETS}}}[30d:5m])"
+    after_gap = f"{since_first} and on (job, instance) {known_target}"
+    return total(f"{now} - {before} >= 0 or {after_gap} or {now}", by)
 
 
 def rate(metric: Metric, by: Iterable[str] = (), suffix: str = "") -> str:

@@ -81,7 +81,7 @@ def _alerts() -> Row:
         Look("none", decimals=0, thresholds=((None, "green"), (1, "red"))),
     )
     listed = firing_alerts(
-        "Alerts",
+        "Firing and pending alerts",
         "Pending and firing alerts of Prometheus' rules, most important first. Open one for what it means and "
         "what to do; silence it in Alertmanager. Empty is good.",
     )
@@ -168,7 +168,7 @@ def _traffic() -> Row:
 
 def _response_time() -> Row:
     buckets = categories(
-        "Response time",
+        "Requests by response time",
         "Requests of the time range by how long they took. Exact: these are bounds of the exporter's buckets.",
         [Query(_between(low, high), _name(low, high)) for low, high in _ranges()],
         Look("locale", decimals=0, limits=(0, None), thresholds=((None, "blue"),), nothing="No requests"),
@@ -226,7 +226,7 @@ def _tokens() -> Row:
     by = ("model",)
     seconds, count = growth(duration, by=by, suffix="_sum"), growth(duration, by=by, suffix="_count")
     models = grid(
-        ("Models", "What each model did in the time range, and what it cost. Exact."),
+        ("By model", "What each model did in the time range, and what it cost. Exact."),
         {"model": "Model"},
         {
             "Requests": f"{growth(catalogue.REQUESTS, by=by)} > 0",
@@ -261,7 +261,7 @@ def _budgets() -> Row:
         Look("percentunit", decimals=1, limits=(0, 1), thresholds=USED, nothing="No budget is configured"),
     )
     table = grid(
-        ("Budgets", "Each budget's limit, and what is spent and left of it in its current period."),
+        ("Spent and left", "Each budget's limit, and what is spent and left of it in its current period."),
         {"budget": "Budget", "scope": "Scope", "target": "Of", "period": "Period"},
         {"Spent": spent, "Limit": limit, "Left": f"{limit} - {spent}", "Used": f"{spent} / {limit}"},
         Look(

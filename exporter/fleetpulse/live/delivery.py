@@ -238,6 +238,11 @@ def pick(policy: Policy, window: Sequence[Message], most_bytes: int) -> Batch:
 
 
 def newest(window: Sequence[Message]) -> list[Message]:
-    """The newest message of each key, in order; messages without a key all stay."""
-    last = {message.key: message.offset for message in window}
-    return [message for message in window if message.key is None or last[message.key] == message.offset]
+    """The newest message of each key and kind, in order; messages without a key all stay.
+
+    Kinds do not replace each other: one may say less than another (`offline` names only the agent).
+    """
+    last = {(message.key, message.kind): message.offset for message in window}
+    return [
+        message for message in window if message.key is None or last[message.key, message.kind] == message.offset
+    ]

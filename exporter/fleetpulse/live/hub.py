@@ -12,7 +12,7 @@ registration after it one thing. It knows no HTTP: a connection is a `Transport`
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from fleetpulse.config import Live
@@ -109,10 +109,9 @@ class Hub:
             return
         family = self._topics.family(topic)
         self._meters.family(family.name).published.inc(len(items))
-        try:
+        # Where every topic kept has listeners, one that cannot be opened has none: nobody misses it.
+        with suppress(OverloadedError):
             self._append(self._topics.open(topic), items, kind, None)
-        except OverloadedError:
-            return  # every topic kept has listeners, and this one has none: nobody misses it
         everything = self._topics.get(family.name) if topic != family.name else None
         if everything is not None:
             rest = topic.partition("/")[2]
@@ -268,8 +267,6 @@ class Hub:
     async def _until_gone(self) -> None:
         if not self._clients:
             return
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._gone.wait()
-        except TimeoutError:
-            return

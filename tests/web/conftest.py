@@ -1,0 +1,23 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.web.live_stand import DEADLINE, Serve, Stand
+
+from fleetpulse.config import Settings
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    stands = []
+
+    async def start(*, auth: dict[str, Any] | None = None, auth_seconds: float = DEADLINE, **live: Any) -> Stand:
+        settings = Settings(data_dir=tmp_path, live=live, auth=auth or {})
+        stand = await Stand(settings, auth_seconds=auth_seconds).start()
+        stands.append(stand)
+        return stand
+
+    yield start
+    for stand in stands:
+        await stand.stop()

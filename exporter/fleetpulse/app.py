@@ -37,7 +37,7 @@ from fleetpulse.web.ops import LoopLag, OpsEndpoints, count_requests
 from fleetpulse.web.problems import setup_problems
 
 SHUTDOWN_SECONDS = 10.0
-SWITCH_SECONDS = 0.0005  # the writer's thread asks for the interpreter ten times sooner than Python's default
+SWITCH_SECONDS = 0.0005  # the writer asks for the interpreter ten times sooner than by default
 RECENT_ALERTS = 10
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     parts = build(settings)
-    runner = web.AppRunner(parts.web, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    # web/body.py decompresses, with a bound of its own
+    runner = web.AppRunner(parts.web, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, auto_decompress=False)
     background = await start(parts, runner)
     try:
         address = await _listen(runner, settings)
@@ -126,7 +127,7 @@ def _web(  # noqa: PLR0913 - what the handlers work on
     fleet: Fleet,
     ops: OpsEndpoints,
 ) -> web.Application:
-    app = web.Application(client_max_size=settings.limits.decompressed_bytes)
+    app = web.Application(client_max_size=settings.limits.body_bytes)
     app.middlewares.append(count_requests(instruments))
     setup_problems(app)
     guard = Guard(Authenticator.from_settings(settings), settings)
@@ -159,7 +160,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
 
 async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]:
     """Starts the parts in order; returns the background tasks that `shut_down` ends."""
-    parts.journal.start()
+    parts.journal.start(parts.pipeline.stored)
     parts.pipeline.start()
     await parts.hub.start()
     await runner.setup()

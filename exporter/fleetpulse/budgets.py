@@ -1,6 +1,7 @@
 """Budgets' periods: which one a moment belongs to, in the configured time zone.
 
-Spend is kept as a total per period. A period begins at local midnight, on Monday or on the first of the month, so days of 23 or 25 hours are handled.
+Spend is kept as a total per period. A period begins at local midnight, on Monday or on the first of the month, so
+days of 23 or 25 hours are handled.
 """
 
 from collections.abc import Sequence

@@ -16,9 +16,19 @@ from fleetpulse import catalogue
 from fleetpulse.config import Settings
 from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.fleet import Change, Fleet
-from fleetpulse.journal import ALERTS, REQUESTS, AlertRow, Journal, Key, Outcome, RequestRow, SaveAgents, Total
+from fleetpulse.journal import (
+    ALERTS,
+    REQUESTS,
+    AlertRow,
+    Journal,
+    Key,
+    RequestRow,
+    Row,
+    SaveAgents,
+    Table,
+    Total,
+)
 from fleetpulse.pricing import Pricer
-from fleetpulse.series.exemplars import remember
 from fleetpulse.series.store import SeriesStore
 from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
 
@@ -83,19 +93,20 @@ class Pipeline:
         """
         now = self._clock()
         rows = [self._request_row(item, now) for item in logs]
-        outcome = await self._store_rows("request", rows)
-        new = [row for row in outcome.new if isinstance(row, RequestRow)]
-        remember(self._store, new)
-        self._hub.publish_many("requests", [(row.request_id, row) for row in new])
-        return Receipt(len(new), outcome.duplicates)
+        return await self._store_rows("request", REQUESTS, rows)
 
     async def alerts(self, events: Sequence[AlertEvent]) -> Receipt:
         """Stores alert events, each change of each alert once, and pushes the new ones."""
         now = self._clock()
-        outcome = await self._store_rows("alert", [_alert_row(event, now) for event in events])
-        new = [row for row in outcome.new if isinstance(row, AlertRow)]
-        self._hub.publish_many("alerts", [(row.fingerprint, alert_json(row)) for row in new])
-        return Receipt(len(new), outcome.duplicates)
+        return await self._store_rows("alert", ALERTS, [_alert_row(event, now) for event in events])
+
+    def stored(self, _table: Table, rows: Sequence[Row]) -> None:
+        """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""
+        requests = [row for row in rows if isinstance(row, RequestRow)]
+        self._store.remember(requests)
+        self._hub.publish_many("requests", [(row.request_id, row) for row in requests])
+        alerts = [row for row in rows if isinstance(row, AlertRow)]
+        self._hub.publish_many("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
 
     def heartbeat(self, agent_id: str, heartbeat: Heartbeat, pool_id: str | None = None) -> None:
         """Takes one heartbeat in. Raises OverloadedError for a new agent past the limits."""
@@ -132,13 +143,13 @@ class Pipeline:
         parts = self._store.child(catalogue.SIGNALS, key.labels).parts
         return parts[""].created if parts else self._clock()
 
-    async def _store_rows(self, kind: str, rows: list[RequestRow] | list[AlertRow]) -> Outcome:
-        table = REQUESTS if kind == "request" else ALERTS
+    async def _store_rows(self, kind: str, table: Table, rows: Sequence[Row]) -> Receipt:
         try:
-            return await self._journal.store(table, list(rows))
+            outcome = await self._journal.store(table, rows)
         except OverloadedError:
             self.count(kind, "refused", len(rows))
             raise
+        return Receipt(len(outcome.new), outcome.duplicates)
 
     def _request_row(self, item: RequestLog, now: float) -> RequestRow:
         cost = self._pricer.cost(item)

@@ -18,19 +18,21 @@ from genai_prices.types import ModelPrice
 from fleetpulse.signals import RequestLog
 
 CACHED_MODELS = 1_024
+SUCCESS = "success"
 REPORTED = "reported"
 COMPUTED = "computed"
 MILLION = Decimal(1_000_000)
 
 
 class Cost(NamedTuple):
-    """USD, and where it comes from; both None where unknown."""
+    """USD (None where there is none to tell) and where it comes from: reported, computed, unknown, or nothing."""
 
     usd: float | None
     source: str | None
 
 
-UNKNOWN = Cost(None, None)
+UNKNOWN = Cost(None, "unknown")
+NOTHING_TO_PRICE = Cost(None, None)
 
 
 PriceOf = Callable[[RequestLog], Cost]
@@ -46,6 +48,8 @@ class Pricer:
         """The cost of one request."""
         if log.cost is not None:
             return Cost(log.cost, REPORTED)
+        if log.total_tokens == 0 and (log.model is None or log.status != SUCCESS):
+            return NOTHING_TO_PRICE  # a command without a model, or a call that failed before it used anything
         if log.model is None or (log.input_tokens is None and log.output_tokens is None):
             return UNKNOWN
         return self._price_of(log.model, log.provider)(log)

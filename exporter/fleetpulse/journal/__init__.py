@@ -2,7 +2,7 @@
 
 from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
 from fleetpulse.journal.retention import Retention
-from fleetpulse.journal.rows import AlertRow, RequestRow, rfc3339
+from fleetpulse.journal.rows import AlertRow, RequestRow, Row, Table, rfc3339
 from fleetpulse.journal.totals import Changes, Deltas, Key, Total
 from fleetpulse.journal.writes import AgentState, Outcome, SaveAgents
 
@@ -18,7 +18,9 @@ __all__ = [
     "Outcome",
     "RequestRow",
     "Retention",
+    "Row",
     "SaveAgents",
+    "Table",
     "Total",
     "rfc3339",
 ]

@@ -8,7 +8,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fleetpulse import catalogue, config
@@ -18,8 +19,10 @@ from fleetpulse.journal.rows import ALERTS, REQUESTS, AlertRow, Row, Table
 from fleetpulse.journal.schema import open_reader, open_writer
 from fleetpulse.journal.totals import Changes, Key, Total
 from fleetpulse.journal.writer import Commit, Fold, Job, Result, Writer
-from fleetpulse.journal.writes import AgentState, Batch, Outcome, Write
+from fleetpulse.journal.writes import AgentState, Batch, Outcome, SaveAgents, Write
 
+GROUP_ROWS = 16_384
+OnStored = Callable[[Table, Sequence[Row]], None]
 log = logging.getLogger(__name__)
 
 
@@ -42,10 +45,12 @@ class Journal:
         self.path = path
         self._settings = settings
         self._on_changes = on_changes
+        self._on_stored: OnStored = lambda _table, _rows: None
         self._connection = open_writer(path, settings.synchronous)
         self._reader = open_reader(path)
         self._writer = Writer(self._connection, fold, self._deliver, clock)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[Job] = deque()
+        self._busy = False  # whether the writer has a group, or is about to be given one
         self._pending_rows = 0
         self.writable = True
         self._instrument(instruments)
@@ -55,20 +60,21 @@ class Journal:
         """Every restored total; read it before `start`."""
         return self._writer.totals.values
 
-    def start(self) -> None:
-        """Starts the writer; call on the running loop."""
+    def start(self, on_stored: OnStored) -> None:
+        """Starts the writer; call on the running loop. `on_stored` hears of new rows after each commit."""
+        self._on_stored = on_stored
         self._loop = asyncio.get_running_loop()
         self._writer.start()
 
     async def stop(self) -> None:
         """Writes everything that was submitted, then closes the file."""
+        await self.submit(SaveAgents(()))  # writes nothing, after everything that was submitted before
         await asyncio.to_thread(self._writer.stop)
-        await asyncio.sleep(0)  # the last commit's results are delivered through the loop
         self._reader.close()
         self._connection.execute("PRAGMA optimize")
         self._connection.close()
 
-    async def store(self, table: Table, rows: list[Row]) -> Outcome:
+    async def store(self, table: Table, rows: Sequence[Row]) -> Outcome:
         """Stores rows once each; returns after the commit.
 
         Raises OverloadedError (also StorageFullError): nothing was kept.
@@ -83,8 +89,11 @@ class Journal:
         if size and self._pending_rows + size > max(self._settings.queue_rows, size):
             raise OverloadedError(f"{self._pending_rows} rows wait for the journal; nothing of this call was kept")
         self._pending_rows += size
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._writer.put(Job(write, lambda result: self._finish(future, size, result)))
+        future = self._loop.create_future()
+        self._waiting.append(Job(write, future))
+        if not self._busy:
+            self._busy = True  # the rest of this turn of the loop may add to the group
+            self._loop.call_soon(self._hand_over)
         return await future
 
     def recent_alerts(self, limit: int) -> list[AlertRow]:
@@ -138,23 +147,44 @@ class Journal:
         return open_reader(self.path)
 
     def _deliver(self, commit: Commit) -> None:
-        assert self._loop is not None  # noqa: S101 - set by start, before the first job
         self._loop.call_soon_threadsafe(self._handle, commit)
 
+    def _hand_over(self) -> None:
+        """Gives the writer what is waiting, up to GROUP_ROWS, as one transaction; the rest waits for the next."""
+        rows = 0
+        group = []
+        while self._waiting and rows < GROUP_ROWS:
+            job = self._waiting.popleft()
+            group.append(job)
+            rows += job.write.size
+        self._writer.put(group)
+
     def _handle(self, commit: Commit) -> None:
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._hand_over()  # first, so that the writer works while the loop answers
         self._observe(commit)
         self._on_changes(commit.changes)
+        self._stored(commit)
         for job, result in zip(commit.jobs, commit.results, strict=True):
-            job.done(result)
+            self._finish(job, result)
 
-    def _finish(self, future: asyncio.Future[object], size: int, result: Result) -> None:
-        self._pending_rows -= size
-        if future.done():  # the submitter was cancelled; what it sent is stored all the same
+    def _stored(self, commit: Commit) -> None:
+        new: dict[Table, list[Row]] = {}
+        for job, result in zip(commit.jobs, commit.results, strict=True):
+            if isinstance(job.write, Batch) and isinstance(result, Outcome):
+                new.setdefault(job.write.table, []).extend(result.new)
+        for table, rows in new.items():
+            self._on_stored(table, rows)
+
+    def _finish(self, job: Job, result: Result) -> None:
+        self._pending_rows -= job.write.size
+        if job.future.done():  # the submitter was cancelled; what it sent is stored all the same
             return
         if isinstance(result, Exception):
-            future.set_exception(result)
+            job.future.set_exception(result)
         else:
-            future.set_result(result)
+            job.future.set_result(result)
 
     def _instrument(self, instruments: Instruments) -> None:
         self._failures = instruments.counter(catalogue.JOURNAL_FAILURES)

@@ -12,15 +12,15 @@ from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
-# Rows per statement. Many rows in one statement release the interpreter lock once instead of once a row, so that
-# the event loop and the writer do not wait for each other; the sizes keep the number of prepared statements small.
-CHUNKS = (128, 32, 8, 1)
+# Rows per statement. Each statement gives up the interpreter's lock and waits to get it back from the busy event
+# loop, so a group commit uses as few as it can: whole chunks, and one statement for the rest.
+CHUNK_ROWS = 128
 
 T = TypeVar("T")
 
 
 class RequestRow(NamedTuple):
-    """One stored request log. Times are Unix seconds; `cost` is None where unknown."""
+    """One stored request log. Times are Unix seconds; `cost_source` is reported, computed or unknown; None: nothing to price."""
 
     request_id: str
     received_at: float
@@ -87,7 +87,7 @@ ALERTS = Table("alert_events", AlertRow._fields)
 def insert_new(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> bool:
     """Inserts rows that are expected to be new; False where any of them was a duplicate (undo it then)."""
     inserted = 0
-    for chunk in chunks(rows, CHUNKS):
+    for chunk in chunks(rows):
         statement = _insert(table, len(chunk))
         inserted += connection.execute(statement, list(chain.from_iterable(chunk))).rowcount
     return inserted == len(rows)
@@ -115,10 +115,7 @@ def _insert(table: Table, rows: int) -> str:
     )
 
 
-def chunks(rows: Sequence[T], sizes: tuple[int, ...]) -> Iterator[Sequence[T]]:
-    """Cuts rows into runs of the given sizes, the largest first; the last size must be 1."""
-    start = 0
-    for size in sizes:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cuts rows into runs of CHUNK_ROWS, and a shorter last one."""
+    for start in range(0, len(rows), CHUNK_ROWS):
+        yield rows[start : start + CHUNK_ROWS]

@@ -77,7 +77,7 @@ def open_writer(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.C
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     except sqlite3.OperationalError as error:
         raise ConfigError(f"the journal {path} cannot be opened: {error}; see data_dir") from error
     try:

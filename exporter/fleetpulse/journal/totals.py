@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 from fleetpulse.journal.rows import chunks
 
-CHUNKS = (32, 8, 1)
-
 
 class Key(NamedTuple):
     """Which series: metric name and label values."""
@@ -52,7 +50,7 @@ class Totals:
         for key, delta in deltas.items():
             before = self.values.get(key) or Total(0.0, now)
             changes[key] = Total(before.value + delta, before.created)
-        for chunk in chunks([(key.metric, _labels(key.labels), *total) for key, total in changes.items()], CHUNKS):
+        for chunk in chunks([(key.metric, _labels(key.labels), *total) for key, total in changes.items()]):
             self._connection.execute(_upsert(len(chunk)), [value for row in chunk for value in row])
         return changes
 

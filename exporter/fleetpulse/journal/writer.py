@@ -1,10 +1,11 @@
-"""The journal's one writer: a thread that commits whatever is waiting as one transaction (group commit).
+"""The journal's one writer: a thread that commits each group of writes it is given as one transaction.
 
 Promises: a write's result is delivered only after the commit that holds it; rows and the totals they change are
 in the same transaction; a write that storage refuses (disk full) fails alone with StorageFullError and nothing of
 it is kept; a broken write never takes others of its group down with it.
 """
 
+import asyncio
 import logging
 import queue
 import sqlite3
@@ -20,7 +21,6 @@ from fleetpulse.journal.rows import Row, Table, insert_each, insert_new
 from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
 from fleetpulse.journal.writes import Batch, Outcome, Write
 
-GROUP_ROWS = 16_384
 STORAGE_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 log = logging.getLogger(__name__)
 
@@ -45,12 +45,12 @@ class Commit:
     failure: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Job:
-    """A write on its way; `done` is called with its result, on the thread that handles the Commit."""
+    """A write on its way, and the future that awaits its result on the loop."""
 
     write: Write
-    done: Callable[[Result], None]
+    future: asyncio.Future[object]
 
 
 class Writer:
@@ -69,16 +69,16 @@ class Writer:
         self._fold = fold
         self._deliver = deliver
         self._clock = clock
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
 
     def start(self) -> None:
         """Begins to write."""
         self._thread.start()
 
-    def put(self, job: Job) -> None:
-        """Queues a job; any thread. The caller bounds how many wait."""
-        self._queue.put(job)
+    def put(self, jobs: list[Job]) -> None:
+        """Queues jobs that are committed together. The caller bounds how many wait."""
+        self._queue.put(jobs)
 
     def stop(self) -> None:
         """Writes all that was queued before, then ends the thread. Blocks."""
@@ -86,26 +86,8 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            jobs, last = self._next_group()
-            if jobs:
-                self._deliver(self._commit(jobs))
-
-    def _next_group(self) -> tuple[list[Job], bool]:
-        """Waits for one job, then takes what else is there, up to GROUP_ROWS; True at the end of the queue."""
-        job = self._queue.get()
-        jobs, rows = [], 0
-        while job is not None:
-            jobs.append(job)
-            rows += job.write.size
-            if rows >= GROUP_ROWS:
-                return jobs, False
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return jobs, False
-        return jobs, True
+        while (jobs := self._queue.get()) is not None:
+            self._deliver(self._commit(jobs))
 
     def _commit(self, jobs: list[Job]) -> Commit:
         started = time.perf_counter()

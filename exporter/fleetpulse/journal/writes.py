@@ -8,7 +8,7 @@ from typing import Protocol
 from fleetpulse.journal.rows import Row, Table
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """What became of a batch: the rows that were new, in order, and how many were duplicates."""
 
@@ -16,7 +16,7 @@ class Outcome:
     duplicates: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     """Rows to store once each, counted in the totals; the result is an Outcome."""
 

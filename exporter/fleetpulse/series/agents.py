@@ -71,7 +71,7 @@ class AgentSeries:
             yield header(catalogue.AGENTS, openmetrics=openmetrics).encode()
             for labels, count in self._agents.items():
                 block = labelled(catalogue.AGENTS.labels, labels)
-                yield f"{catalogue.AGENTS.name}{block} {number(count)}\n".encode()
+                yield f"{catalogue.AGENTS.name}{block} {count}.0\n".encode()
 
         yield header(catalogue.AGENTS_OVER_LIMIT, openmetrics=openmetrics).encode()
         yield f"{catalogue.AGENTS_OVER_LIMIT.name} {len(self._where) - len(self._status)}.0\n".encode()

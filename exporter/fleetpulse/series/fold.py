@@ -46,10 +46,10 @@ class _Sums:
         self.cached += cached
         self.output += tokens_out
         self.unattributed += row.tokens_used - tokens_in - tokens_out
-        if row.cost is None:
-            self.unpriced += 1
-        else:
+        if row.cost is not None:
             self.cost += row.cost
+        elif row.cost_source is not None:
+            self.unpriced += 1
         self.seconds += row.execution_time
         self.buckets[bisect_left(BOUNDS, row.execution_time)] += 1
 

@@ -4,17 +4,21 @@ Lives on the event loop. Each child (one label set of one metric) keeps its rend
 bytes and does not format samples.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fleetpulse import catalogue
 from fleetpulse.catalogue import Metric
+from fleetpulse.journal.rows import RequestRow
 from fleetpulse.journal.totals import Changes, Key, Total
-from fleetpulse.series.fold import BUCKET, LE, SUM
+from fleetpulse.series.exemplars import exemplar
+from fleetpulse.series.fold import BOUNDS, BUCKET, LE, NO_MODEL, SUM
 from fleetpulse.series.text import header, labelled, number
 
 DURABLE = {metric.name: metric for metric in catalogue.METRICS if metric.durable}
 SUM_PART = "sum"
+REMEMBERED = 32  # rows of one transaction that may become exemplars: only the newest of a bucket stays anyway
 HISTOGRAM_PARTS = (BUCKET, SUM)
 
 
@@ -25,7 +29,7 @@ class Child:
     metric: Metric
     labels: tuple[str, ...]
     parts: dict[str, Total] = field(default_factory=dict)
-    exemplars: dict[str, str] = field(default_factory=dict)
+    exemplars: dict[str, RequestRow] = field(default_factory=dict)
     _rendered: dict[bool, bytes] = field(default_factory=dict)
 
     def set(self, part: str, total: Total) -> None:
@@ -33,9 +37,9 @@ class Child:
         self.parts[part] = total
         self._rendered.clear()
 
-    def mark(self, bound: str, exemplar: str) -> None:
+    def mark(self, bound: str, row: RequestRow) -> None:
         """Sets a bucket's exemplar."""
-        self.exemplars[bound] = exemplar
+        self.exemplars[bound] = row
         self._rendered.pop(True, None)
 
     def lines(self, *, openmetrics: bool) -> bytes:
@@ -58,9 +62,9 @@ class Child:
         count, lines = 0.0, []
         for bound in LE:
             count += counts[bound]
-            exemplar = self.exemplars.get(bound, "") if openmetrics else ""
+            row = self.exemplars.get(bound) if openmetrics else None
             block = labelled(names, (*self.labels, bound))
-            lines.append(f"{self.metric.name}_bucket{block} {number(count)}{exemplar}\n")
+            lines.append(f"{self.metric.name}_bucket{block} {number(count)}{exemplar(row) if row else ''}\n")
         block = labelled(self.metric.labels, self.labels)
         total = self.parts.get(SUM_PART, Total(0.0, 0.0))
         lines.append(f"{self.metric.name}_count{block} {number(count)}\n")
@@ -113,14 +117,16 @@ class SeriesStore:
             child = children[labels] = Child(metric, labels)
         return child
 
-    def exemplar(self, labels: tuple[str, ...], bound: str, text: str) -> None:
-        """Remembers the newest exemplar of one latency bucket (OpenMetrics syntax, with its leading ` # `).
+    def remember(self, rows: Sequence[RequestRow]) -> None:
+        """Makes the newest of these rows the exemplars of their latency buckets.
 
-        Labels that were folded into `other` have no child of their own, and get none.
+        Rows whose labels were folded into `other` have no child of their own, and are passed over.
         """
-        child = self._children[catalogue.REQUEST_DURATION.name].get(labels)
-        if child is not None:
-            child.mark(bound, text)
+        children = self._children[catalogue.REQUEST_DURATION.name]
+        for row in rows[-REMEMBERED:]:
+            child = children.get((row.source, row.model or NO_MODEL))
+            if child is not None:
+                child.mark(LE[bisect_left(BOUNDS, row.execution_time)], row)
 
     def render(self, *, openmetrics: bool) -> Iterable[bytes]:
         """The exposition of every durable metric that has series."""

@@ -45,7 +45,8 @@ class IngestEndpoints:
         except InvalidInputError:
             self._pipeline.count("request", "rejected", 1)
             raise
-        self._pipeline.count("request", "rejected", len(items.rejected))
+        if items.rejected:
+            self._pipeline.count("request", "rejected", len(items.rejected))
         receipt = await self._pipeline.requests(items.good) if items.good else None
         return json_answer(
             {

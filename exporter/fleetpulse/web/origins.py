@@ -5,6 +5,7 @@ credentials are asked for, the page's origin and the name it used for this serve
 """
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from fleetpulse.config import is_loopback
@@ -33,6 +34,7 @@ def origin_allowed(origin: str, host: str, allowed: tuple[str, ...], *, open_loo
     return open_loopback and _is_here(page.hostname or "") and _is_here(server.hostname or "")
 
 
+@lru_cache(maxsize=256)  # every request asks, nearly always of the same name
 def host_allowed(host: str, allowed: tuple[str, ...], *, bound: str) -> bool:
     """Whether a server without credentials may answer to this name: the guard against DNS rebinding.
 

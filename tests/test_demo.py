@@ -1,0 +1,45 @@
+import random
+from collections import Counter
+
+from fleetpulse.demo import MODELS, SOURCES, Fleet, Traffic
+from fleetpulse.signals import AgentHeartbeat, RequestLog
+
+
+def test_every_request_is_a_valid_log_with_an_id_of_its_own() -> None:
+    items = [RequestLog.model_validate(item) for item in Traffic(random.Random(1)).requests(500)]
+    assert len({item.request_id for item in items}) == 500
+    assert all(item.cost is not None and item.timestamp is not None for item in items)
+
+
+def test_the_traffic_has_every_kind_of_thing() -> None:
+    items = [RequestLog.model_validate(item) for item in Traffic(random.Random(2)).requests(2_000)]
+    assert {item.source for item in items} == set(SOURCES)
+    assert {item.model for item in items} == {model.name for model in MODELS} | {None}
+    statuses = Counter(item.status for item in items)
+    assert set(statuses) == {"success", "error", "timeout", "rate_limited"}
+    assert 0.02 < 1 - statuses["success"] / 2_000 < 0.15
+    assert all(bool(item.error) == (item.status != "success") for item in items)
+    assert any(item.total_tokens == 0 for item in items)
+    assert sum(item.cost or 0 for item in items) > 0
+    assert any("\u4e00" <= letter <= "\u9fff" for item in items for letter in item.command)
+
+
+def test_the_seed_decides_content_but_not_ids() -> None:
+    one, same = (Traffic(random.Random(3)).requests(20) for _ in range(2))
+    changing = {"request_id", "timestamp"}
+    assert [{**item, **dict.fromkeys(changing)} for item in one] == [
+        {**item, **dict.fromkeys(changing)} for item in same
+    ]
+    assert not {item["request_id"] for item in one} & {item["request_id"] for item in same}
+
+
+def test_the_fleet_is_two_pools_that_move_and_say_goodbye() -> None:
+    fleet = Fleet(random.Random(4))
+    beats = [[AgentHeartbeat.model_validate(beat) for beat in fleet.heartbeats()] for _ in range(50)]
+    assert {beat.pool_id for beat in beats[0]} == {"coding", "support"}
+    assert len({beat.agent_id for beat in beats[0]}) == 7
+    assert len({round_[0].cpu_usage for round_ in beats}) > 10
+    assert any(beat.running_tasks for round_ in beats for beat in round_)
+    goodbyes = [AgentHeartbeat.model_validate(beat) for beat in fleet.goodbyes()]
+    assert {beat.agent_id for beat in goodbyes} == {beat.agent_id for beat in beats[0]}
+    assert all(beat.status == "offline" and not beat.running_tasks for beat in goodbyes)

@@ -1,11 +1,12 @@
 import io
+import json
 import logging
 
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from fleetpulse.web.logs import AccessLogger, RedactingFilter, redact
+from fleetpulse.web.logs import AccessLogger, JsonFormatter, RedactingFilter, TextFormatter, redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
 KEY = "fp_0123456789abcdef_" + "5" * 64
@@ -37,6 +38,24 @@ def test_the_filter_redacts_arguments_and_lets_every_record_through() -> None:
     logger.warning("refused %s after %d tries", JWT, 3)
     logger.warning("nothing to hide: %s", "x")
     assert stream.getvalue() == "refused [redacted] after 3 tries\nnothing to hide: x\n"
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_traces_are_redacted_too(formatter: logging.Formatter) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logger = logging.Logger("test")  # noqa: LOG001 - a logger of this test alone
+    logger.addHandler(handler)
+    try:
+        int(KEY)
+    except ValueError:
+        logger.exception("failed")
+    written = stream.getvalue()
+    assert "[redacted]" in written
+    assert KEY not in written
+    if isinstance(formatter, JsonFormatter):
+        assert json.loads(written)["message"] == "failed"
 
 
 async def test_the_access_log_holds_no_token(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
@@ -56,7 +57,15 @@ class AccessLogger(AbstractAccessLogger):
         )
 
 
-class JsonFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
+    """A line of text, and the exception's trace if any, redacted: the filter sees messages only."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - named by the logging package
+        """Called by the logging package."""
+        return redact(super().formatException(ei))
+
+
+class JsonFormatter(TextFormatter):
     """One JSON object per record: time (Unix seconds), level, logger, message, and the exception if any."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -68,7 +77,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            shown["exception"] = redact(self.formatException(record.exc_info))
+            shown["exception"] = self.formatException(record.exc_info)
         return json.dumps(shown, ensure_ascii=False)
 
 
@@ -76,6 +85,6 @@ def configure_logging(settings: Settings) -> None:
     """Sends redacted records to standard error, in the configured form."""
     handler = logging.StreamHandler()
     handler.addFilter(RedactingFilter())
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

@@ -169,8 +169,9 @@ def grid(
     panel = table.Panel().show_header(True).cell_height(looks.TableCellHeight.SM)
     panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)])
     refs = [f"Value #{chr(ord('A') + number)}" for number in range(len(columns))]
-    names = {**labels, **dict(zip(refs if len(refs) > 1 else ["Value"], columns, strict=True))}
-    hidden = {"Time": True} | {name: True for name, heading in names.items() if not heading}
+    values = dict(zip(refs if len(refs) > 1 else ["Value"], columns, strict=True))
+    hidden = {"Time": True} | {name: True for name, heading in values.items() if not heading}
+    names = {**labels, **{name: heading for name, heading in values.items() if heading}}
     order = {name: number for number, name in enumerate(names)}
     panel = panel.with_transformation(_transform("merge"))
     panel = panel.with_transformation(

@@ -118,9 +118,9 @@ def _download(into: Path, state: Path, folder: Path) -> None:
 
 def _trim(fresh: Path) -> None:
     """Keeps programs and web pages, and of the time zone tables the one file that the pages load."""
-    for path in (*fresh.iterdir(), *(fresh / "usr" / "share").iterdir()):
+    for path in (*fresh.glob("*"), *fresh.glob("usr/share/*")):
         if path.name not in ("usr", "prometheus", "javascript", "nodejs"):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
     zones = fresh / "usr" / "share" / "javascript" / "moment-timezone"
     shutil.rmtree(zones / "data", ignore_errors=True)
 

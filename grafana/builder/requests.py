@@ -97,8 +97,8 @@ def _totals() -> Row:
         card("Requests", "Request logs received in the time range. Exact.", or_zero(requested), COUNT),
         card(
             "Success rate",
-            "Share of requests whose status is success. Yellow and red: failures pass half, and all, of the default "
-            "alert threshold.",
+            "Share of requests whose status is success. Yellow and red: failures pass half, and all, of the "
+            "default alert threshold.",
             f"{or_zero(growth(catalogue.REQUESTS, SUCCEEDED))} / ({requested} > 0)",
             ratio,
         ),

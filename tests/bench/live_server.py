@@ -1,0 +1,77 @@
+"""The live endpoints alone, or a bare aiohttp WebSocket handler, for the benchmarks of memory and fan-out.
+
+`python live_server.py hub|bare` prints its port and serves until its standard input ends.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from fleetpulse.auth import Authenticator
+from fleetpulse.config import Settings
+from fleetpulse.instruments import Instruments
+from fleetpulse.live import EVENT, STATE, Hub
+from fleetpulse.web.guard import Guard
+from fleetpulse.web.live import LiveEndpoints
+from fleetpulse.web.problems import setup_problems
+
+
+def build(settings: Settings) -> tuple[web.Application, Hub]:
+    """The live endpoints as the exporter has them."""
+    hub = Hub(settings.live, Instruments())
+    hub.declare("agents", STATE, lambda _: [{"agent_id": f"agent-{n}", "status": "busy"} for n in range(10)])
+    hub.declare("requests", EVENT)
+    hub.declare("alerts", EVENT)
+    app = web.Application()
+    setup_problems(app)
+    guard = Guard(Authenticator.from_settings(settings), settings)
+    guard.setup(app)
+    app.add_routes(LiveEndpoints(hub, settings, guard).routes())
+    return app, hub
+
+
+def bare() -> web.Application:
+    """The least that aiohttp can do: accept, and wait."""
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        feed = web.WebSocketResponse(compress=False)
+        await feed.prepare(request)
+        async for _ in feed:
+            pass
+        return feed
+
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", wait)])
+    return app
+
+
+async def listen(app: web.Application) -> tuple[web.AppRunner, int]:
+    """Serves on a free port of loopback."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=4_096).start()
+    return runner, runner.addresses[0][1]
+
+
+async def main() -> None:
+    """Serves until standard input ends."""
+    hub = None
+    if sys.argv[1] == "hub":
+        app, hub = build(Settings(data_dir=Path("unused")))
+        await hub.start()
+    else:
+        app = bare()
+    runner, port = await listen(app)
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    if hub is not None:
+        await hub.stop()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,8 +1,8 @@
 import pytest
+from tests.cli.conftest import Run
 from typer.testing import CliRunner
 
 from fleetpulse.cli import app
-from tests.cli.conftest import Run
 
 COMMANDS = ("up", "serve", "demo", "replay", "agent", "check")
 TOKEN_COMMANDS = ("key", "list", "revoke", "jwt", "secret")

@@ -29,12 +29,12 @@ from fleetpulse.series.fold import SeriesFold
 from fleetpulse.series.store import SeriesStore
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
+from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.ingest import IngestEndpoints
 from fleetpulse.web.live import LiveEndpoints
 from fleetpulse.web.logs import configure_logging
-from fleetpulse.web.ops import LoopLag, OpsEndpoints, count_requests
-from fleetpulse.web.problems import setup_problems
+from fleetpulse.web.ops import LoopLag, OpsEndpoints
 
 SHUTDOWN_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005  # the writer asks for the interpreter ten times sooner than by default
@@ -128,10 +128,7 @@ def _web(  # noqa: PLR0913 - what the handlers work on
     ops: OpsEndpoints,
 ) -> web.Application:
     app = web.Application(client_max_size=settings.limits.body_bytes)
-    app.middlewares.append(count_requests(instruments))
-    setup_problems(app)
     guard = Guard(Authenticator.from_settings(settings), settings)
-    guard.setup(app)
     endpoints = (
         ops,
         IngestEndpoints(pipeline, settings.limits),
@@ -139,8 +136,7 @@ def _web(  # noqa: PLR0913 - what the handlers work on
         AlertEndpoints(pipeline, settings.limits),
         LiveEndpoints(hub, settings, guard),
     )
-    for group in endpoints:
-        app.add_routes(group.routes())
+    Entry(guard, instruments).install(app, [route for group in endpoints for route in group.routes()])
     return app
 
 

@@ -14,9 +14,9 @@ from fleetpulse.config import Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, Hub
 from fleetpulse.live.client import Client, Transport
+from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.live import LiveEndpoints
-from fleetpulse.web.problems import setup_problems
 
 DEADLINE = 20.0
 POOL = "/ws/agent-pools/default/metrics"
@@ -49,10 +49,9 @@ class Stand:
         self.hub.declare("requests", EVENT)
         self.hub.declare("alerts", EVENT, lambda _: list(self.recent))
         app = web.Application()
-        setup_problems(app)
         guard = Guard(Authenticator.from_settings(settings), settings)
-        guard.setup(app)
-        app.add_routes(LiveEndpoints(self.hub, settings, guard, auth_seconds=auth_seconds).routes())
+        endpoints = LiveEndpoints(self.hub, settings, guard, auth_seconds=auth_seconds)
+        Entry(guard, self.instruments).install(app, endpoints.routes())
         self.server = TestServer(app)
         self.session = ClientSession()
         self.feeds: list[ClientWebSocketResponse] = []

@@ -16,8 +16,9 @@ from fleetpulse.auth.keys import bearer, create, revoke
 from fleetpulse.auth.tokens import issue
 from fleetpulse.config import Settings
 from fleetpulse.errors import FleetpulseError
+from fleetpulse.instruments import Instruments
+from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard, admits_websocket, principal_of, public, requires
-from fleetpulse.web.problems import setup_problems
 
 SECRET = "a secret of more than thirty-two characters"  # noqa: S105 - of this test alone
 Client = TestClient[web.Request, web.Application]
@@ -77,15 +78,16 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         settings = Settings(data_dir=tmp_path, **changes)
         guard = Guard(Authenticator.from_settings(settings, monotonic=now), settings)
         app = web.Application()
-        setup_problems(app)
-        guard.setup(app)
         site = Site(guard)
-        app.router.add_get("/view", site.view)
-        app.router.add_post("/report", site.report)
-        app.router.add_post("/admin", site.administer)
-        app.router.add_get("/stream", site.stream)
-        app.router.add_get("/health", site.health)
-        app.router.add_get("/feed", site.feed)
+        routes = [
+            web.get("/view", site.view),
+            web.post("/report", site.report),
+            web.post("/admin", site.administer),
+            web.get("/stream", site.stream),
+            web.get("/health", site.health),
+            web.get("/feed", site.feed),
+        ]
+        Entry(guard, Instruments()).install(app, routes)
         client: Client = TestClient(TestServer(app))
         clients.append(client)
         await client.start_server()
@@ -185,11 +187,9 @@ async def test_a_handler_that_declares_nothing_stops_the_start(tmp_path: Path) -
         return web.Response()
 
     settings = Settings(data_dir=tmp_path)
-    app = web.Application()
-    Guard(Authenticator.from_settings(settings), settings).setup(app)
-    app.router.add_get("/forgotten", forgotten)
-    with pytest.raises(RuntimeError, match="/forgotten"):
-        await TestServer(app).start_server()
+    guard = Guard(Authenticator.from_settings(settings), settings)
+    with pytest.raises(RuntimeError, match="forgotten"):
+        Entry(guard, Instruments()).install(web.Application(), [web.get("/forgotten", forgotten)])
 
 
 async def test_a_page_of_elsewhere_cannot_post_to_an_open_loopback(start: Start) -> None:

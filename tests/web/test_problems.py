@@ -11,22 +11,31 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import BaseModel, ValidationError, field_validator
 
 from fleetpulse import errors
-from fleetpulse.web.problems import CLIENT_GONE, MEDIA_TYPE, STATUS, problem_response, setup_problems
+from fleetpulse.auth import Authenticator
+from fleetpulse.config import Settings
+from fleetpulse.instruments import Instruments
+from fleetpulse.web.entry import Entry
+from fleetpulse.web.guard import Guard, public
+from fleetpulse.web.problems import CLIENT_GONE, MEDIA_TYPE, STATUS, problem_response
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[Client]]
 DOCS = Path(__file__).parents[2] / "docs" / "problems.md"
 
 
+def entry(folder: Path) -> Entry:
+    settings = Settings(data_dir=folder)
+    return Entry(Guard(Authenticator.from_settings(settings), settings), Instruments())
+
+
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
     clients: list[Client] = []
 
     async def go(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Client:
         app = web.Application(client_max_size=1_000)
-        setup_problems(app)
-        app.router.add_route("*", "/x", handler)
-        app.router.add_get("/get", handler)
+        routes = [web.route("*", "/x", public(handler)), web.get("/get", public(handler))]
+        entry(tmp_path).install(app, routes)
         client: Client = TestClient(TestServer(app))
         clients.append(client)
         await client.start_server()
@@ -176,7 +185,9 @@ async def test_other_statuses_pass_as_problems_and_redirects_as_they_are(start: 
         assert (response.status, response.headers["Location"]) == (302, "/elsewhere")
 
 
-async def test_a_client_that_leaves_mid_body_is_no_incident(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_leaves_mid_body_is_no_incident(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     reading, over = asyncio.Event(), asyncio.Event()
 
@@ -188,8 +199,7 @@ async def test_a_client_that_leaves_mid_body_is_no_incident(caplog: pytest.LogCa
             asyncio.get_running_loop().call_later(0, over.set)
 
     app = web.Application()
-    setup_problems(app)
-    app.router.add_post("/x", handler)
+    entry(tmp_path).install(app, [web.post("/x", public(handler))])
     runner = web.AppRunner(app)  # as served: the test server would cancel the handler instead
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

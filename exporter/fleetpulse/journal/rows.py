@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 
 class RequestRow(NamedTuple):
-    """One stored request log. Times are Unix seconds; `cost_source` is reported, computed or unknown; None: nothing to price."""
+    """One stored request log. Times are Unix seconds.
+
+    `cost_source` is reported, computed or unknown; None where there is nothing to price.
+    """
 
     request_id: str
     received_at: float

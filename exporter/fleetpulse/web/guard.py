@@ -6,14 +6,13 @@ Every handler declares its role (`@requires`), that it is `@public`, or that it 
 string (`token`, `access_token`) only where a browser can send no header: WebSockets and server-sent events.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from fleetpulse.auth import Authenticator, Credentials, Principal, Role
+from fleetpulse.auth import ANONYMOUS, Authenticator, Credentials, Principal, Role
 from fleetpulse.config import Settings
 from fleetpulse.errors import ForbiddenError
 from fleetpulse.web.origins import host_allowed, origin_allowed
@@ -25,6 +24,7 @@ _ACCESS = "__fleetpulse_access__"
 _PRINCIPAL = web.RequestKey("fleetpulse.principal", Principal)
 
 _H = TypeVar("_H", bound=Callable[..., Any])
+Door = Callable[[web.Request], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +67,34 @@ def principal_of(request: web.Request) -> Principal:
 
 
 class Guard:
-    """Enforces what handlers declare. Hold one per application and `setup` it after `setup_problems`."""
+    """Enforces what handlers declare. Hold one per application; `web/entry.py` puts its doors before handlers."""
 
     def __init__(self, authenticator: Authenticator, settings: Settings) -> None:
         self._authenticator = authenticator
         self._origins = settings.auth.allowed_origins
         self._bound = settings.host
 
-    def setup(self, app: web.Application) -> None:
-        """Adds the middleware, and the check at start that every handler declares its access."""
-        app.middlewares.append(self.middleware)
-        app.on_startup.append(_check_declared)
+    def door(self, handler: object) -> Door:
+        """What lets requests through to a handler: call it with each, and await what it returns, if anything.
 
-    @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Lets a request through to its handler, or raises ForbiddenError or UnauthenticatedError."""
-        if request.match_info.http_exception is not None:
-            return await handler(request)  # no such route: raises 404 or 405, and runs nothing of ours
-        access = _access_of(request.match_info.handler)
-        if access is None:
-            raise RuntimeError(f"the handler of {request.path} declares no access")
-        if access.admits_itself or access.role is not None:
-            self._check_page(request, always=False)
-        if access.role is not None:
-            request[_PRINCIPAL] = await self._admit(_credentials(request, query=access.query_token), access.role)
-        return await handler(request)
+        Raises RuntimeError now for a handler that declares no access, and ForbiddenError or UnauthenticatedError
+        later for requests that may not pass.
+        """
+        access = getattr(handler, _ACCESS, None)
+        if not isinstance(access, _Access):
+            raise RuntimeError(f"{handler} declares no access (requires, public, admits_websocket)")  # noqa: TRY004
+        role = access.role
+        if role is None:
+            return self._check_page if access.admits_itself else _open
+
+        def admit(request: web.Request) -> Awaitable[None] | None:
+            self._check_page(request)
+            if self._authenticator.enabled:
+                return self._identify(request, role, query=access.query_token)
+            request[_PRINCIPAL] = ANONYMOUS
+            return None
+
+        return admit
 
     async def admit_websocket(
         self, request: web.Request, role: Role, *, protocols: Collection[str] = ()
@@ -114,13 +117,16 @@ class Guard:
         """Judges a token from a first message: a JWT or `fp_<key>_<secret>`. Raises as `admit_websocket`."""
         return await self._admit(Credentials(bearer=token), role)
 
+    async def _identify(self, request: web.Request, role: Role, *, query: bool) -> None:
+        request[_PRINCIPAL] = await self._admit(_credentials(request, query=query), role)
+
     async def _admit(self, credentials: Credentials, role: Role) -> Principal:
         principal = await self._authenticator.authenticate(credentials)
         if not principal.may(role):
             raise ForbiddenError(f"this needs the role {role}, which the credential does not have")
         return principal
 
-    def _check_page(self, request: web.Request, *, always: bool) -> None:
+    def _check_page(self, request: web.Request, *, always: bool = False) -> None:
         """Refuses pages of other sites, and (without credentials) names that are not this server's."""
         open_to_all = not self._authenticator.enabled
         host = request.headers.get("Host", "")
@@ -146,17 +152,8 @@ def _declare(access: _Access) -> Callable[[_H], _H]:
     return decorate
 
 
-def _access_of(handler: object) -> _Access | None:
-    access = getattr(handler, _ACCESS, None)
-    return access if isinstance(access, _Access) else None
-
-
-async def _check_declared(app: web.Application) -> None:
-    silent = [
-        f"{route.method} {route.resource}" for route in app.router.routes() if _access_of(route.handler) is None
-    ]
-    if silent:
-        raise RuntimeError(f"routes that declare no access (requires, public, admits_websocket): {silent}")
+def _open(_request: web.Request) -> None:
+    """The door of public handlers."""
 
 
 def _credentials(request: web.Request, *, query: bool, subprotocol_token: str | None = None) -> Credentials:

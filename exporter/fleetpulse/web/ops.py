@@ -3,12 +3,9 @@
 import asyncio
 import gzip
 import time
-from functools import cache
 from html import escape
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import Counter
 
 import fleetpulse
 from fleetpulse import catalogue
@@ -42,24 +39,6 @@ class LoopLag:
     def _take(self) -> float:
         worst, self._worst = self._worst, 0.0
         return worst
-
-
-def count_requests(instruments: Instruments) -> Middleware:
-    """A middleware that counts answers by route (its pattern, never the path itself) and status."""
-    counter = instruments.counter(catalogue.HTTP_REQUESTS)
-
-    @cache  # bounded by the routes and the statuses there are
-    def counted(route: str, status: int) -> Counter:
-        return counter.labels(route, str(status))
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        resource = request.match_info.route.resource
-        counted(resource.canonical if resource else "none", response.status).inc()
-        return response
-
-    return middleware
 
 
 class OpsEndpoints:

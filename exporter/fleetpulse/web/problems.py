@@ -11,7 +11,6 @@ import secrets
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from pydantic import ValidationError
 
 from fleetpulse.errors import FleetpulseError, InvalidInputError, OverloadedError, UpstreamError
@@ -49,12 +48,6 @@ _PREPARED = web.RequestKey("fleetpulse.prepared", web.StreamResponse)
 log = logging.getLogger(__name__)
 
 
-def setup_problems(app: web.Application) -> None:
-    """Adds the middleware. Call it before other middlewares are added, so that their errors pass through it too."""
-    app.middlewares.append(_middleware)
-    app.on_response_prepare.append(_remember_response)
-
-
 def problem_response(error: Exception) -> web.Response:
     """The problem document for any exception; an unforeseen one is logged under the id that the detail names."""
     if isinstance(error, FleetpulseError) and error.code in STATUS:
@@ -76,23 +69,13 @@ def validation_errors(error: ValidationError) -> list[dict[str, Any]]:
     return [{"loc": list(item["loc"]), "msg": item["msg"]} for item in found[:MAX_ERRORS]]
 
 
-@web.middleware
-async def _middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:  # noqa: PLR2004 - a redirect is no error
-            raise
-        return _answer(request, error)
-    except Exception as error:  # noqa: BLE001 - this is where every error of every handler ends
-        return _answer(request, error)
-
-
-async def _remember_response(request: web.Request, response: web.StreamResponse) -> None:
+async def remember_response(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal handler for `on_response_prepare`: `answer_error` must know whether an answer has begun."""
     request[_PREPARED] = response
 
 
-def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
+def answer_error(request: web.Request, error: Exception) -> web.StreamResponse:
+    """What a handler that raised answers: a problem document, or a cut where part of an answer is out already."""
     transport = request.transport
     if transport is None or transport.is_closing():
         ordinary = isinstance(error, FleetpulseError | web.HTTPException | web.RequestPayloadError | OSError)

@@ -4,7 +4,6 @@ A message that cannot be understood is answered with an error message; it never 
 raises. The protocol of `/ws/live` is described in `docs/live.md`.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -23,11 +22,12 @@ MAX_FILTER_FIELDS = 16
 MAX_FILTER_VALUES = 200
 MAX_ERRORS = 10
 MAX_NAME = 260
-log = logging.getLogger(__name__)
+MAX_TAG = 200
+MAX_INT = 2**53 - 1
 
 Value = Annotated[str, Field(max_length=1_000)] | int | float | bool | None
 Values = Value | Annotated[list[Value], Field(min_length=1, max_length=MAX_FILTER_VALUES)]
-Tag = Annotated[str, Field(max_length=200)] | int | None
+Tag = Annotated[str, Field(max_length=MAX_TAG)] | Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)] | None
 TopicName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 
 
@@ -193,8 +193,8 @@ class LiveSession(Session):
 
 
 def _canonical(topic: str) -> str:
-    """`agents/*` is `agents`: the topic of the whole family."""
-    return topic.removesuffix("/*")
+    """`agents/*` and `agents/` are `agents`: the topic of the whole family."""
+    return topic.removesuffix("*").removesuffix("/") if topic.endswith(("/*", "/")) else topic
 
 
 def _tagged(tag: Tag) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _tag_of(text: str) -> dict[str, Any]:
         tag = orjson.loads(text)["id"]
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         return {}
-    return {"id": tag} if isinstance(tag, str | int) else {}
+    return {"id": tag} if isinstance(tag, str | int) and len(str(tag)) <= MAX_TAG else {}
 
 
 def _error(error: FleetpulseError) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`fleetpulse up` from the checkout, as a person would run it."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -25,7 +26,7 @@ class Up(Program):
     """`fleetpulse up` on free ports."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.exporter, self.prometheus, self.alertmanager = (free_port() for _ in range(3))
+        self.exporter, self.prometheus, self.alertmanager, self.grafana = (free_port() for _ in range(4))
         self.url = f"http://127.0.0.1:{self.exporter}"
         self.data_dir = folder / "data"
         own = {
@@ -33,7 +34,7 @@ class Up(Program):
             "FLEETPULSE_DATA_DIR": str(self.data_dir),
             "FLEETPULSE_STACK__PROMETHEUS_PORT": str(self.prometheus),
             "FLEETPULSE_STACK__ALERTMANAGER_PORT": str(self.alertmanager),
-            "FLEETPULSE_STACK__GRAFANA_PORT": str(free_port()),
+            "FLEETPULSE_STACK__GRAFANA_PORT": str(self.grafana),
             "COLUMNS": "200",
         }
         command = [sys.executable, "-m", "fleetpulse", "up"]
@@ -121,6 +122,42 @@ def _status(url: str) -> int:
         with error:
             return error.code
     return 200
+
+
+GRAFANA = """#!{python}
+import http.server, json, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/api/health" else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps(dict(os.environ)).encode())
+address = os.environ["GF_SERVER_HTTP_ADDR"], int(os.environ["GF_SERVER_HTTP_PORT"])
+http.server.HTTPServer(address, Handler).serve_forever()
+"""
+
+
+def test_grafana_is_started_where_it_is_installed(tmp_path: Path) -> None:
+    """A stand-in on PATH, as Grafana itself is rarely where tests run: is it started, asked for health, stopped?"""
+    program = tmp_path / "bin" / "grafana-server"
+    program.parent.mkdir()
+    program.write_text(GRAFANA.format(python=sys.executable))
+    program.chmod(0o755)
+    up = Up(tmp_path, PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    need_tool("prometheus")
+    try:
+        up.start(wait=False)
+        up.wait_up()
+        environment = get_json(f"http://127.0.0.1:{up.grafana}/api/health")
+        assert environment["FLEETPULSE_PROMETHEUS_URL"] == f"http://127.0.0.1:{up.prometheus}"
+        assert list(Path(environment["FLEETPULSE_DASHBOARDS"]).glob("*.json"))
+        assert f"http://127.0.0.1:{up.grafana}" in up.output()
+        assert "not installed" not in up.output()
+        children = psutil.Process(up.pid).children(recursive=True)
+        assert len(children) == 4
+        assert up.end(signal.SIGTERM) == 0
+        assert not psutil.wait_procs(children, timeout=10)[1]
+    finally:
+        up.stop()
 
 
 def test_a_taken_port_is_reported_by_service_owner_and_setting(up: Up) -> None:

@@ -32,7 +32,9 @@ from pydantic_settings import (
 from fleetpulse.errors import ConfigError
 
 # Read by clients and by tools beside the server, not settings of it.
-CLIENT_VARIABLES = frozenset(f"FLEETPULSE_{name}" for name in ("CONFIG", "URL", "APP_KEY", "APP_SECRET", "TOKEN"))
+CLIENT_VARIABLES = frozenset(
+    f"FLEETPULSE_{name}" for name in ("CONFIG", "URL", "APP_KEY", "APP_SECRET", "TOKEN", "IMAGE", "TOOLS")
+)
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]

@@ -37,7 +37,7 @@ from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
 
 SHUTDOWN_SECONDS = 10.0
-SWITCH_SECONDS = 0.0005  # the writer asks for the interpreter ten times sooner than by default
+SWITCH_SECONDS = 0.001  # the writer gets the interpreter five times sooner than by default, and often enough
 RECENT_ALERTS = 10
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,17 @@ class Budgets:
     def __init__(self, budgets: Sequence[Budget], timezone: str) -> None:
         self.budgets = tuple(budgets)
         self._zone = ZoneInfo(timezone)
+        self._known: tuple[int, dict[str, datetime]] = (-1, {})  # a minute, and the periods' starts seen from it
 
     def period_start(self, budget: Budget, now: float) -> datetime:
         """When the budget's period that holds `now` (Unix seconds) began."""
+        minute, starts = self._known  # read and written whole: two threads ask
+        if minute != int(now // 60):  # no zone begins a day within a minute
+            starts = {known.name: self._period_start(known, now) for known in self.budgets}
+            self._known = (int(now // 60), starts)
+        return starts[budget.name]
+
+    def _period_start(self, budget: Budget, now: float) -> datetime:
         today = datetime.fromtimestamp(now, self._zone).replace(hour=0, minute=0, second=0, microsecond=0)
         if budget.period == "week":
             return today - timedelta(days=today.weekday())

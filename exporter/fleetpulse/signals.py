@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_INT = 2**53 - 1  # the largest integer that JSON clients, SQLite and Prometheus's floats all keep exact
@@ -24,16 +25,21 @@ NO_NUL = r"^[^\x00]*$"
 
 def _utc(value: datetime) -> datetime:
     """Reads a time without a zone as UTC; refuses what cannot be a report of the past."""
-    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
     if value < EPOCH:
         raise ValueError("lies before 1970")
     if value > datetime.now(UTC) + timedelta(days=1):
         raise ValueError("lies more than a day in the future")
-    return value
+    return value.astimezone(UTC)  # only now: at the calendar's ends there is no such moment in UTC
 
 
 def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value, ensure_ascii=False, default=str)) > MAX_METADATA_BYTES:
+    """Refuses what is too long, and what readers of JSON could not read back."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:  # an integer past 64 bits
+        raise ValueError(f"cannot be kept: {error}") from error
+    if len(json.dumps(value, ensure_ascii=False, allow_nan=False)) > MAX_METADATA_BYTES:
         raise ValueError(f"is longer than {MAX_METADATA_BYTES} characters of JSON")
     return value
 

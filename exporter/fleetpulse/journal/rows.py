@@ -87,13 +87,16 @@ REQUESTS = Table("requests", RequestRow._fields)
 ALERTS = Table("alert_events", AlertRow._fields)
 
 
-def insert_new(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> bool:
-    """Inserts rows that are expected to be new; False where any of them was a duplicate (undo it then)."""
-    inserted = 0
+class DuplicateError(Exception):
+    """Rows that were expected to be new are not; the transaction has to be undone."""
+
+
+def insert_new(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Inserts rows that are expected to be new. Raises DuplicateError where any of them is not."""
     for chunk in chunks(rows):
         statement = _insert(table, len(chunk))
-        inserted += connection.execute(statement, list(chain.from_iterable(chunk))).rowcount
-    return inserted == len(rows)
+        if connection.execute(statement, list(chain.from_iterable(chunk))).rowcount < len(chunk):
+            raise DuplicateError
 
 
 def insert_each(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> list[bool]:

@@ -7,7 +7,7 @@ each bucket alone (`â€¦_bucket`, upper bound as the last label value) and the `â
 import json
 import sqlite3
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from fleetpulse.journal.rows import chunks
@@ -59,6 +59,7 @@ class Totals:
         self.values.update(changes)
 
 
+@lru_cache(maxsize=65_536)  # the same few series change in every transaction
 def _labels(labels: tuple[str, ...]) -> str:
     return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
 

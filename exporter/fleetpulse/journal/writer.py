@@ -17,7 +17,7 @@ from itertools import chain
 from typing import Protocol
 
 from fleetpulse.errors import StorageFullError
-from fleetpulse.journal.rows import Row, Table, insert_each, insert_new
+from fleetpulse.journal.rows import DuplicateError, Row, Table, insert_each, insert_new
 from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
 from fleetpulse.journal.writes import Batch, Outcome, Write
 
@@ -51,6 +51,9 @@ class Job:
 
     write: Write
     future: asyncio.Future[object]
+
+
+Insert = Callable[[list[Batch]], list[Outcome]]
 
 
 class Writer:
@@ -117,10 +120,18 @@ class Writer:
         return Commit(jobs, results, changes, time.perf_counter() - started, failure)
 
     def _transaction(self, jobs: list[Job]) -> tuple[list[Result], Changes]:
+        """Tries the usual case first: every row is new. A duplicate among them costs a second transaction."""
+        try:
+            return self._attempt(jobs, self._insert_all)
+        except DuplicateError:
+            return self._attempt(jobs, self._insert_each)
+
+    def _attempt(self, jobs: list[Job], insert: Insert) -> tuple[list[Result], Changes]:
         now = self._clock()
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            results = self._write(jobs)
+            outcomes = insert([job.write for job in jobs if isinstance(job.write, Batch)])
+            results = self._results(jobs, outcomes)
             changes = self.totals.stage(self._increments(jobs, results, now), now)
             self._connection.execute("COMMIT")
         except BaseException:
@@ -130,39 +141,27 @@ class Writer:
         self.totals.settle(changes)
         return results, changes
 
-    def _write(self, jobs: list[Job]) -> list[Result]:
-        outcomes = self._store([job.write for job in jobs if isinstance(job.write, Batch)])
-        return [
-            outcomes[id(job.write)] if isinstance(job.write, Batch) else job.write.run(self._connection)
-            for job in jobs
-        ]
+    def _results(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Result]:
+        """Each job's result, in order; runs the writes that are not batches."""
+        stored = iter(outcomes)
+        return [next(stored) if isinstance(job.write, Batch) else job.write.run(self._connection) for job in jobs]
 
-    def _store(self, batches: list[Batch]) -> dict[int, Outcome]:
-        """Stores batches table by table: all at once where every row is new, else batch by batch."""
-        outcomes: dict[int, Outcome] = {}
+    def _insert_all(self, batches: list[Batch]) -> list[Outcome]:
+        """Inserts every row of a table at once; raises DuplicateError where one of them was a duplicate."""
         for table in dict.fromkeys(batch.table for batch in batches):
-            group = [batch for batch in batches if batch.table is table]
-            if self._all_new(table, list(chain.from_iterable(batch.rows for batch in group))):
-                outcomes.update((id(batch), Outcome(batch.rows, 0)) for batch in group)
-            else:
-                outcomes.update((id(batch), self._store_one(batch)) for batch in group)
-        return outcomes
+            insert_new(
+                self._connection, table, list(chain.from_iterable(b.rows for b in batches if b.table is table))
+            )
+        return [Outcome(batch.rows, 0) for batch in batches]
 
-    def _store_one(self, batch: Batch) -> Outcome:
-        if self._all_new(batch.table, batch.rows):
-            return Outcome(batch.rows, 0)
+    def _insert_each(self, batches: list[Batch]) -> list[Outcome]:
+        """Inserts row by row, in order, so that each batch learns which of its rows were new."""
+        return [self._insert_batch(batch) for batch in batches]
+
+    def _insert_batch(self, batch: Batch) -> Outcome:
         stored = insert_each(self._connection, batch.table, batch.rows)
         new = [row for row, is_new in zip(batch.rows, stored, strict=True) if is_new]
         return Outcome(new, len(batch.rows) - len(new))
-
-    def _all_new(self, table: Table, rows: Sequence[Row]) -> bool:
-        """Inserts all rows, or undoes it and says False where one was a duplicate."""
-        self._connection.execute("SAVEPOINT optimistic")
-        all_new = insert_new(self._connection, table, rows)
-        if not all_new:
-            self._connection.execute("ROLLBACK TO optimistic")
-        self._connection.execute("RELEASE optimistic")
-        return all_new
 
     def _increments(self, jobs: list[Job], results: list[Result], now: float) -> Deltas:
         """Folds the group's new rows, table by table, so that each series is touched once a transaction."""

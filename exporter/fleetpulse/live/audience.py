@@ -47,7 +47,7 @@ class Audience:
         self.topic = topic
         self.encoder = encoder
         self.where = where
-        self.members: set[Subscription] = set()
+        self.members: dict[Subscription, None] = {}  # in order of arrival: sockets lie in memory in that order
         self.size = 0
         self.told = topic.flushed
         self._hidden: set[str | None] = set()

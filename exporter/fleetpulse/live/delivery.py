@@ -73,7 +73,7 @@ class Delivery:
     def remove(self, subscription: Subscription) -> None:
         """Forgets a subscription."""
         self._behind.pop(subscription, None)
-        subscription.audience.members.discard(subscription)
+        subscription.audience.members.pop(subscription, None)
         self._unstall(subscription)
 
     def run(self) -> int:
@@ -136,7 +136,7 @@ class Delivery:
 
     def _fall_behind(self, subscription: Subscription) -> None:
         client = subscription.client
-        subscription.audience.members.discard(subscription)
+        subscription.audience.members.pop(subscription, None)
         subscription.cursor = subscription.audience.topic.flushed
         subscription.stalled = True
         client.stalled += 1
@@ -148,7 +148,7 @@ class Delivery:
         """More waits than may: everyone continues from what is kept, through `_catch_up`."""
         for audience in topic.audiences.values():
             for subscription in list(audience.members):
-                audience.members.discard(subscription)
+                audience.members.pop(subscription, None)
                 subscription.cursor = topic.flushed
                 self._behind[subscription] = None
         topic.flushed = topic.first - 1
@@ -214,7 +214,7 @@ class Delivery:
         if subscription.cursor == subscription.audience.topic.flushed:
             self._behind.pop(subscription, None)
             self._unstall(subscription)
-            subscription.audience.members.add(subscription)
+            subscription.audience.members[subscription] = None
 
     def _unstall(self, subscription: Subscription) -> None:
         if subscription.stalled:

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 import fleetpulse
@@ -45,7 +46,7 @@ class Exposition:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The body and its Content-Type for a scraper's Accept header."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder(accept)
         openmetrics = content_type.startswith(OPENMETRICS)
         body = [encode(self._registry).removesuffix(EOF)]
         body.extend(self._store.render(openmetrics=openmetrics))
@@ -62,3 +63,11 @@ class Exposition:
             yield header(metric, openmetrics=openmetrics).encode()
             for budget, value in zip(budgets, values, strict=True):
                 yield f"{metric.name}{labelled(metric.labels, labels(budget))} {number(value)}\n".encode()
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """What the scraper asks for; plain text where prometheus-client cannot make sense of it."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")

@@ -10,7 +10,7 @@ from fleetpulse.config import Limits
 from fleetpulse.errors import FleetpulseError, InvalidInputError, OverloadedError
 from fleetpulse.pipeline import Pipeline
 from fleetpulse.signals import AgentHeartbeat, Heartbeat, Label, RequestLog
-from fleetpulse.web.answers import json_answer
+from fleetpulse.web.answers import Acknowledgement
 from fleetpulse.web.body import Decoder, Items, Rejection, read_body
 from fleetpulse.web.guard import principal_of, requires
 from fleetpulse.web.problems import validation_errors
@@ -48,13 +48,12 @@ class IngestEndpoints:
         if items.rejected:
             self._pipeline.count("request", "rejected", len(items.rejected))
         receipt = await self._pipeline.requests(items.good) if items.good else None
-        return json_answer(
+        return Acknowledgement(
             {
                 "accepted": receipt.stored if receipt else 0,
                 "duplicates": receipt.duplicates if receipt else 0,
                 "rejected": _rejected(items),
-            },
-            status=202,
+            }
         )
 
     @requires(Role.REPORTER)
@@ -68,7 +67,7 @@ class IngestEndpoints:
             self._pipeline.count("heartbeat", "rejected", 1)
             raise
         self._pipeline.heartbeat(agent_id, heartbeat, principal_of(request).pool_id)
-        return json_answer({"accepted": 1}, status=202)
+        return Acknowledgement({"accepted": 1})
 
     @requires(Role.REPORTER)
     async def ping_many(self, request: web.Request) -> web.Response:
@@ -81,7 +80,7 @@ class IngestEndpoints:
             raise OverloadedError(
                 "no heartbeat was taken: limits.agents or limits.pools is reached", retry_after=60
             )
-        return json_answer({"accepted": refused.count(None), "rejected": rejected}, status=202)
+        return Acknowledgement({"accepted": refused.count(None), "rejected": rejected})
 
 
 def _agent_id(text: str) -> str:

@@ -1,7 +1,7 @@
 """JSON answers and paging, shared by every handler."""
 
-import time
 import re
+import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import lru_cache

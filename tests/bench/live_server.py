@@ -14,22 +14,21 @@ from fleetpulse.auth import Authenticator
 from fleetpulse.config import Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, Hub
+from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.live import LiveEndpoints
-from fleetpulse.web.problems import setup_problems
 
 
 def build(settings: Settings) -> tuple[web.Application, Hub]:
     """The live endpoints as the exporter has them."""
-    hub = Hub(settings.live, Instruments())
+    instruments = Instruments()
+    hub = Hub(settings.live, instruments)
     hub.declare("agents", STATE, lambda _: [{"agent_id": f"agent-{n}", "status": "busy"} for n in range(10)])
     hub.declare("requests", EVENT)
     hub.declare("alerts", EVENT)
     app = web.Application()
-    setup_problems(app)
     guard = Guard(Authenticator.from_settings(settings), settings)
-    guard.setup(app)
-    app.add_routes(LiveEndpoints(hub, settings, guard).routes())
+    Entry(guard, instruments).install(app, LiveEndpoints(hub, settings, guard).routes())
     return app, hub
 
 

@@ -1,22 +1,28 @@
 """Alertmanager's webhook: every change of an alert is stored, then pushed to the live alerts feed.
 
-Source: Alertmanager's webhook format, version 4. Unknown fields are tolerated.
+Source: Alertmanager's webhook format, version 4. Unknown fields are tolerated. Alertmanager does not try again what
+was refused, so one alert that breaks the contract never takes the others of its notification down.
 """
 
-from typing import Annotated, Literal
+import logging
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from fleetpulse.auth import Role
 from fleetpulse.config import Limits
+from fleetpulse.errors import InvalidInputError
 from fleetpulse.pipeline import Pipeline
 from fleetpulse.signals import AlertEvent, Identifier, LabelSet, Signal, Text
 from fleetpulse.web.answers import json_answer
 from fleetpulse.web.body import Decoder, read_body
 from fleetpulse.web.guard import requires
+from fleetpulse.web.problems import validation_errors
 
 MAX_ALERTS = 10_000
+MAX_ERRORS_PER_ALERT = 5
+log = logging.getLogger(__name__)
 
 
 class WebhookAlert(Signal):
@@ -46,11 +52,14 @@ class WebhookAlert(Signal):
 
 
 class WebhookMessage(Signal):
-    """A notification: a group of alerts."""
+    """A notification: a group of alerts, which are judged one by one."""
 
     version: str = "4"
     receiver: str = ""
-    alerts: Annotated[list[WebhookAlert], Field(max_length=MAX_ALERTS)]
+    alerts: Annotated[list[Any], Field(max_length=MAX_ALERTS)]
+
+
+ALERT = TypeAdapter(WebhookAlert)
 
 
 class AlertEndpoints:
@@ -67,7 +76,29 @@ class AlertEndpoints:
 
     @requires(Role.REPORTER)
     async def webhook(self, request: web.Request) -> web.Response:
-        """Stores each alert's change once; a repeated notification is acknowledged as a duplicate."""
+        """Stores each alert's change once; a repeated notification is acknowledged as a duplicate.
+
+        422 where no alert of the notification can be read.
+        """
         message = self._message.one(await read_body(request, self._limits))
-        receipt = await self._pipeline.alerts([alert.event() for alert in message.alerts])
-        return json_answer({"accepted": receipt.stored, "duplicates": receipt.duplicates}, status=202)
+        events, rejected = _events(message.alerts)
+        if rejected:
+            self._pipeline.count("alert", "rejected", len(rejected))
+            log.warning("%d of %d alerts of a notification are refused", len(rejected), len(message.alerts))
+        if rejected and not events:
+            raise InvalidInputError("no alert of the notification can be read", rejected[0]["errors"])
+        receipt = await self._pipeline.alerts(events)
+        answer = {"accepted": receipt.stored, "duplicates": receipt.duplicates, "rejected": rejected}
+        return json_answer(answer, status=202)
+
+
+def _events(alerts: list[Any]) -> tuple[list[AlertEvent], list[dict[str, Any]]]:
+    """The alerts as signals, and those that are none: `{index, errors}`."""
+    events: list[AlertEvent] = []
+    rejected: list[dict[str, Any]] = []
+    for index, alert in enumerate(alerts):
+        try:
+            events.append(ALERT.validate_python(alert).event())
+        except ValidationError as error:
+            rejected.append({"index": index, "errors": validation_errors(error)[:MAX_ERRORS_PER_ALERT]})
+    return events, rejected

@@ -5,6 +5,7 @@ sockets, finish requests under way, save agents, write what is queued, close the
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -73,6 +74,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
     parts = build(settings)
     # web/body.py decompresses, with a bound of its own
     runner = web.AppRunner(parts.web, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, auto_decompress=False)
+    gc.freeze()  # what was restored stays: the collector need not walk it again and stall the loop
     background = await start(parts, runner)
     try:
         address = await _listen(runner, settings)

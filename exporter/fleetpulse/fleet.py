@@ -4,11 +4,12 @@ Heartbeats are state, not history. Nothing here waits: a heartbeat is taken in, 
 the caller is told what to publish. Saving is the pipeline's work, from `take_unsaved`.
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import orjson
 
 from fleetpulse.config import Agents, Limits
 from fleetpulse.errors import OverloadedError
@@ -78,7 +79,7 @@ class Fleet:
         """Loads what was saved, the longest silent first; a state from another version is left out."""
         for state in states:
             try:
-                agent = Agent(**json.loads(state.state))
+                agent = Agent(**orjson.loads(state.state))
             except (TypeError, ValueError):
                 continue
             self._keep(agent)
@@ -128,15 +129,11 @@ class Fleet:
         """The pools that have agents, by name."""
         return sorted(self._pools)
 
-    def take_unsaved(self) -> tuple[list[AgentState], list[str]]:
-        """What changed since the last call: states to save, ids to forget."""
-        states = [
-            AgentState(agent.agent_id, agent.seen, json.dumps(asdict(agent)))
-            for agent in (self._agents[agent_id] for agent_id in self._unsaved)
-        ]
-        forgotten = list(self._forgotten)
-        self._unsaved.clear()
-        self._forgotten.clear()
+    def take_unsaved(self, limit: int) -> tuple[list[AgentState], list[str]]:
+        """What changed and was not taken before: at most `limit` states to save, and ids to forget."""
+        taken = [self._unsaved.pop() for _ in range(min(limit, len(self._unsaved)))]
+        states = [_state(self._agents[agent_id]) for agent_id in taken]
+        forgotten = [self._forgotten.pop() for _ in range(min(limit, len(self._forgotten)))]
         return states, forgotten
 
     def put_back(self, states: Sequence[AgentState], forgotten: Sequence[str]) -> None:
@@ -198,3 +195,7 @@ class Fleet:
         said_goodbye = agent.status == OFFLINE
         limit = self._settings.forget_offline_after_seconds if said_goodbye else self._settings.forget_after_seconds
         return away > limit
+
+
+def _state(agent: Agent) -> AgentState:
+    return AgentState(agent.agent_id, agent.seen, orjson.dumps(agent).decode())

@@ -33,6 +33,8 @@ from fleetpulse.series.store import SeriesStore
 from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
 
 SWEEP_SECONDS = 1.0
+SAVE_AGENTS = 250  # states saved in one write: a large fleet is saved in steps that hold up nobody
+SAVE_PAUSE_SECONDS = 0.01
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +86,8 @@ class Pipeline:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._save()
+        while await self._save():
+            pass
 
     async def requests(self, logs: Sequence[RequestLog]) -> Receipt:
         """Stores request logs; returns after the commit.
@@ -192,18 +195,21 @@ class Pipeline:
 
     async def _save_regularly(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.agents.save_interval_seconds)
-            await self._save()
+            more = await self._save()
+            await asyncio.sleep(SAVE_PAUSE_SECONDS if more else self._settings.agents.save_interval_seconds)
 
-    async def _save(self) -> None:
-        states, forgotten = self._fleet.take_unsaved()
+    async def _save(self) -> bool:
+        """Saves some of what changed; False when nothing is left, or storage refuses."""
+        states, forgotten = self._fleet.take_unsaved(SAVE_AGENTS)
         if not states and not forgotten:
-            return
+            return False
         try:
             await self._journal.submit(SaveAgents(states, forgotten))
         except OverloadedError as error:  # also a full disk: the next save has them again
             self._fleet.put_back(states, forgotten)
             log.warning("agents' state is not saved: %s", error.detail)
+            return False
+        return True
 
 
 def alert_json(row: AlertRow) -> dict[str, object]:

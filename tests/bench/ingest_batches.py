@@ -50,7 +50,7 @@ def raw(folder: Path) -> float:
     connection = open_writer(folder / f"{uuid.uuid4().hex}.db", "full")
     columns = ",".join(REQUESTS.columns)
     marks = ",".join("?" * len(REQUESTS.columns))
-    insert = f"INSERT INTO requests ({columns}) VALUES ({marks}) ON CONFLICT (request_id) DO NOTHING"
+    insert = f"INSERT INTO requests ({columns}) VALUES ({marks}) ON CONFLICT (request_id) DO NOTHING"  # noqa: S608 - our own names
     batches = [[row(log(n)) for n in range(BATCH)] for _ in range(BATCHES)]
     started = time.perf_counter()
     for batch in batches:

@@ -46,7 +46,7 @@ def exporter(**environment: str) -> Iterator[int]:
 @contextmanager
 def process(command: Sequence[str], environment: dict[str, str], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A server process that answers on `port` while the context lasts."""
-    server = subprocess.Popen(command, env={**os.environ, **environment}, cwd=Path(tempfile.gettempdir()))  # noqa: S603 - our own server
+    server = subprocess.Popen(command, env={**os.environ, **environment}, cwd=Path(tempfile.gettempdir()))
     try:
         _wait(port)
         yield server
@@ -85,7 +85,7 @@ class _Client(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass of it
         self._next()
 
     def data_received(self, data: bytes) -> None:

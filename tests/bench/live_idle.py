@@ -1,6 +1,6 @@
 """Memory of idle live connections: 5,000 subscribed feeds on the hub against as many on a bare aiohttp handler.
 
-Prints one JSON line. Target: under 20 KiB a connection, subscribed, with its snapshot sent. Resident memory of
+Prints one JSON line. Claim: under 20 KiB a connection, subscribed, with its snapshot sent. Resident memory of
 the server process alone; sockets' kernel buffers are the kernel's.
 """
 

@@ -11,18 +11,32 @@ import uvloop
 from aiohttp import web
 
 from fleetpulse.auth import Authenticator
-from fleetpulse.config import Settings
+from fleetpulse.config import Live, Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, Hub
+from fleetpulse.live.client import Client, Transport
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.live import LiveEndpoints
 
 
-def build(settings: Settings) -> tuple[web.Application, Hub]:
+class WatchedHub(Hub):
+    """Remembers the transports, which a benchmark writes to without the hub for comparison."""
+
+    def __init__(self, settings: Live, instruments: Instruments) -> None:
+        super().__init__(settings, instruments)
+        self.transports: list[Transport] = []
+
+    def connect(self, transport: Transport, endpoint: str) -> Client:
+        """As the hub does."""
+        self.transports.append(transport)
+        return super().connect(transport, endpoint)
+
+
+def build(settings: Settings) -> tuple[web.Application, WatchedHub]:
     """The live endpoints as the exporter has them."""
     instruments = Instruments()
-    hub = Hub(settings.live, instruments)
+    hub = WatchedHub(settings.live, instruments)
     hub.declare("agents", STATE, lambda _: [{"agent_id": f"agent-{n}", "status": "busy"} for n in range(10)])
     hub.declare("requests", EVENT)
     hub.declare("alerts", EVENT)

@@ -111,7 +111,8 @@ def build(settings: Settings) -> Parts:
 
 def _declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
     def agents(topic: str) -> list[object]:
-        return list(fleet.agents(topic.partition("/")[2]))
+        pool = topic.partition("/")[2]
+        return list(fleet.agents(pool)) if pool else [agent.in_pool() for agent in fleet.everyone()]
 
     def alerts(_topic: str) -> list[object]:
         return [alert_json(row) for row in journal.recent_alerts(RECENT_ALERTS)]

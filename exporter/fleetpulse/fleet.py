@@ -54,6 +54,10 @@ class Agent:
             "status": OFFLINE if self.silent else self.status,
         }
 
+    def in_pool(self) -> dict[str, Any]:
+        """The same with its pool, for where agents of many pools are shown together."""
+        return {**self.as_json(), "pool_id": self.pool_id}
+
 
 class Change(NamedTuple):
     """Something to publish: an agent's update, or that it is offline."""
@@ -124,6 +128,10 @@ class Fleet:
     def agents(self, pool_id: str) -> list[Agent]:
         """The agents of a pool, by id."""
         return [self._agents[agent_id] for agent_id in sorted(self._pools.get(pool_id, ()))]
+
+    def everyone(self) -> list[Agent]:
+        """All agents, the longest silent first."""
+        return list(self._agents.values())
 
     def pools(self) -> list[str]:
         """The pools that have agents, by name."""

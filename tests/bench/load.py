@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -121,7 +122,7 @@ async def _drive(port: int, requests: Sequence[bytes], connections: int) -> tupl
     done = [loop.create_future() for _ in range(connections)]
     started = time.perf_counter()
     for future in done:
-        await loop.create_connection(lambda future=future: _Client(queue, future, statuses), "127.0.0.1", port)
+        await loop.create_connection(partial(_Client, queue, future, statuses), "127.0.0.1", port)
     await asyncio.wait_for(asyncio.gather(*done), RUN_SECONDS)
     return time.perf_counter() - started, statuses
 

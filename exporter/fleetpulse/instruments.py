@@ -4,7 +4,14 @@ One `Instruments` per exporter, made from the catalogue; nothing here is global,
 Durable metrics and per-agent series are rendered by `series/`, not here.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from fleetpulse.catalogue import Metric
 
@@ -19,6 +26,7 @@ class Instruments:
         # Prometheus before 3.0, doubles the series.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in prometheus-client
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._made: dict[str, Instrument] = {}
 
     def counter(self, metric: Metric, *labels: str) -> Counter:

@@ -19,6 +19,7 @@ from fleetpulse.web.problems import validation_errors
 NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"}
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 MAX_ERRORS_PER_ITEM = 5
+BODY_SECONDS = 60.0  # for a body that did not come with its head; whoever sends more slowly holds up only itself
 MAX_DIGITS = 4_300  # Python's own limit for reading integers
 # What is left over when a gzip member ends is copied: in pieces, a body of many tiny members stays linear.
 PIECE_BYTES = 4_096
@@ -45,9 +46,13 @@ class Items(Generic[M]):
 async def read_body(request: web.Request, limits: Limits) -> bytes:
     """The body, decompressed. Raises TooLargeError past a limit, MalformedError where it cannot be decompressed."""
     try:
-        body = await request.read()
+        body = await (
+            request.read() if request.content.is_eof() else asyncio.wait_for(request.read(), BODY_SECONDS)
+        )
     except HTTPRequestEntityTooLarge as error:
         raise TooLargeError(f"the body has more bytes than limits.body_bytes, {limits.body_bytes}") from error
+    except TimeoutError as error:
+        raise MalformedError(f"the body did not arrive within {BODY_SECONDS:.0f} seconds") from error
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding == "identity":
         return body.removeprefix(codecs.BOM_UTF8)

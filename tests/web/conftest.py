@@ -1,9 +1,10 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.web.live_stand import DEADLINE, Serve, Stand
+from tests.web.server import Server
 
 from fleetpulse.config import Settings
 
@@ -21,3 +22,14 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     yield start
     for stand in stands:
         await stand.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running exporter that the tests of the HTTP API share."""
+    program = Server(tmp_path_factory.mktemp("server"))
+    try:
+        program.start()
+        yield program
+    finally:
+        program.stop()

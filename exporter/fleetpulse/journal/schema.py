@@ -1,12 +1,14 @@
-"""The journal's database file: settings, schema version, migrations, integrity check.
+"""The journal's database file: one owner, settings, schema version, migrations, integrity check.
 
-One file, `journal.db`, in WAL mode. Each migration runs in a transaction with its version number, so a start that
-is cut off half-way leaves the old version, which the next start migrates again.
+One file, `journal.db`, in WAL mode, and beside it `journal.db.lock`, which its one writer holds: two writers would
+each keep totals of their own. Each migration runs in a transaction with its version number, so a start that is cut
+off half-way leaves the old version, which the next start migrates again.
 """
 
+import fcntl
 import sqlite3
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from fleetpulse.errors import ConfigError, JournalDamagedError
 
@@ -69,25 +71,65 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
+class _Owned(sqlite3.Connection):
+    """A connection that holds the journal's lock until it is closed or the process ends, however it ends."""
+
+    lock: IO[bytes]
+
+    def close(self) -> None:
+        super().close()
+        self.lock.close()
+
+
 def open_writer(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.Connection:
     """Opens (or makes) the journal for its one writer; checks it and brings its schema up to date.
 
     The connection may be handed to another thread once. Raises JournalDamagedError, or ConfigError where the file
-    cannot be opened or was written by a newer Fleetpulse.
+    cannot be opened, is in use by another Fleetpulse or was written by a newer one. A file that is refused was not
+    written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
-    except sqlite3.OperationalError as error:
-        raise ConfigError(f"the journal {path} cannot be opened: {error}; see data_dir") from error
+        if path.exists():
+            examine(path)
+        connection = _connect(path)
+    except BaseException:
+        lock.close()
+        raise
+    connection.lock = lock
     try:
         _configure(connection, synchronous)
-        _check(connection, path)
         _migrate(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Makes this process the journal's owner; the file that holds the lock while it is open."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = Path(f"{path}.lock").open("ab")  # noqa: SIM115 - open for as long as the journal is
+    except OSError as error:
+        raise ConfigError(f"the journal {path} cannot be opened: {error.strerror}; see data_dir") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise ConfigError(
+            f"the journal {path} is in use by another Fleetpulse: stop that one, or give this one its own data_dir"
+        ) from error
+    return lock
+
+
+def _connect(path: Path) -> _Owned:
+    try:
+        return sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=512, factory=_Owned
+        )
+    except sqlite3.OperationalError as error:
+        raise ConfigError(f"the journal {path} cannot be opened: {error}; see data_dir") from error
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -99,12 +141,9 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _configure(connection: sqlite3.Connection, synchronous: str) -> None:
-    try:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect on a new file only
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.DatabaseError:
-        return  # not a database at all: the integrity check that follows says so properly
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect on a new file only
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -127,7 +166,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 def examine(path: Path) -> None:
     """Looks an existing journal over without changing it; raises as `open_writer` would."""
-    connection = open_reader(path)
+    try:
+        connection = open_reader(path)
+    except sqlite3.OperationalError as error:
+        raise ConfigError(f"the journal {path} cannot be opened: {error}; see data_dir") from error
     try:
         _check(connection, path)
         _version(connection, path)

@@ -100,9 +100,25 @@ def insert_new(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]
 
 
 def insert_each(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> list[bool]:
-    """Inserts rows one by one; says for each whether it was new."""
-    statement = _insert(table, 1)
-    return [connection.execute(statement, row).rowcount == 1 for row in rows]
+    """Inserts the rows whose key is not stored yet, the first of equal ones; says for each whether it was new.
+
+    Duplicates are looked up before, not left to the conflict, which would use up an id each: ids have no holes.
+    """
+    known = _stored_keys(connection, table, rows)
+    new = []
+    for row in rows:
+        new.append(row[0] not in known)
+        known.add(row[0])
+    insert_new(connection, table, [row for row, is_new in zip(rows, new, strict=True) if is_new])
+    return new
+
+
+def _stored_keys(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> set[str]:
+    known: set[str] = set()
+    for chunk in chunks(rows):
+        found = connection.execute(_lookup(table, len(chunk)), [row[0] for row in chunk])
+        known.update(key for (key,) in found)
+    return known
 
 
 def rfc3339(seconds: float) -> str:
@@ -119,6 +135,12 @@ def _insert(table: Table, rows: int) -> str:
         f"INSERT INTO {table.name} ({columns}) VALUES {','.join([marks] * rows)} "  # noqa: S608 - our own names
         f"ON CONFLICT ({table.columns[0]}) DO NOTHING"
     )
+
+
+@cache
+def _lookup(table: Table, rows: int) -> str:
+    key, marks = table.columns[0], ",".join("?" * rows)
+    return f"SELECT {key} FROM {table.name} WHERE {key} IN ({marks})"  # noqa: S608 - our own names
 
 
 def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:

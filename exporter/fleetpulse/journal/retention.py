@@ -6,6 +6,7 @@ not touched: they count all that was ever stored.
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 
@@ -17,7 +18,7 @@ from fleetpulse.journal.rows import Table
 from fleetpulse.journal.writes import DeleteOldest, FreePages
 
 CHUNK_ROWS = 256
-PAUSE_SECONDS = 0.02  # between chunks, so that deleting never takes more than a part of the writer's time
+PAUSE_SECONDS = 0.001  # at least, between chunks
 DAY_SECONDS = 86_400
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Retention:
         while True:
             try:
                 await self.once()
-            except OverloadedError as error:  # also a full disk: the next pass tries again
-                log.warning("retention waits: %s", error.detail)
+            except (OverloadedError, sqlite3.Error) as error:  # also a full disk: the next pass tries again
+                log.warning("retention waits: %s", error)
             await asyncio.sleep(self._settings.retention_interval_seconds)
 
     async def once(self) -> None:
@@ -80,7 +81,9 @@ class Retention:
 
 
 async def _while_true(step: Callable[[], Awaitable[bool]]) -> None:
+    """Repeats a step. It pauses for as long as each took, so that it never has more than half the writer's time."""
     more = True
     while more:
+        began = time.perf_counter()
         more = await step()
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(max(PAUSE_SECONDS, time.perf_counter() - began))

@@ -92,16 +92,20 @@ class DeleteOldest:
 
 @dataclass(frozen=True)
 class FreePages:
-    """Hands at most `limit` free pages back to the file system; True while more are free."""
+    """Hands at most `limit` free pages back to the file system; True while more than that are free.
+
+    The last few stay for the rows to come. The file itself shrinks at the next checkpoint.
+    """
 
     limit: int
     size: int = 0
 
     def run(self, connection: sqlite3.Connection) -> bool:
         """Frees pages from the end of the file."""
-        connection.execute(f"PRAGMA incremental_vacuum({self.limit})").fetchall()
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        return bool(free > self.limit)
+        for _ in range(min(free, self.limit)):
+            connection.execute("PRAGMA incremental_vacuum(1)")  # Python's sqlite3 frees one page a call, whatever N
+        return bool(free > 2 * self.limit)
 
 
 Write = Batch | Statement

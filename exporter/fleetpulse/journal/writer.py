@@ -21,7 +21,13 @@ from fleetpulse.journal.rows import DuplicateError, Row, Table, insert_each, ins
 from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
 from fleetpulse.journal.writes import Batch, Outcome, Write
 
-STORAGE_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+STORAGE_CODES = {  # the write was sound and storage refused it; BUSY: someone else's transaction holds the file
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+}
 log = logging.getLogger(__name__)
 
 Result = object | Exception

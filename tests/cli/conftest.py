@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-m", "fleetpulse", *map(str, arguments)],
             cwd=folder,
-            env=clean_environment(COLUMNS="160", **settings),
+            env=clean_environment(**{"COLUMNS": "160"} | settings),
             capture_output=True,
             text=True,
             timeout=120,

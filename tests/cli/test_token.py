@@ -42,6 +42,14 @@ def test_keys_are_made_used_listed_and_revoked(run: Run, exporter: Exporter) -> 
     wait_for(lambda: post(f"{exporter.url}/api/log-request", LOG, headers)[0] == 401, what="the key being refused")
 
 
+def test_a_narrow_terminal_shows_keys_whole(run: Run, tmp_path: Path) -> None:
+    settings = {"FLEETPULSE_DATA_DIR": str(tmp_path), "COLUMNS": "60"}
+    name = "a name that takes much more room than there is"
+    made = run("token", "key", "--name", name, "--role", "operator", "--pool", "a-pool-of-its-own", **settings)
+    key = re.findall(r"X-App-Key: (\S+)", made.stdout)[0]
+    assert key in run("token", "list", **settings).stdout
+
+
 def test_revoking_an_unknown_key_fails_in_words(run: Run) -> None:
     said = run("token", "revoke", "nothing")
     assert said.returncode == 1

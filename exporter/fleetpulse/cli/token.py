@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fleetpulse.auth import Role, keys, tokens
 from fleetpulse.cli import options
@@ -18,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 SECRET_BYTES = 32
+KEY_CHARACTERS = 16
 
 
 @app.command("key")
@@ -53,7 +54,8 @@ def make_key(
 def list_keys(data_dir: options.DataDir = None, config: options.ConfigFile = None) -> None:
     """List the app keys, without their secrets."""
     settings = options.load(config, data_dir=data_dir)
-    table = Table("Key", "Name", "Role", "Pool", "Made", "State")
+    # A key must be whole to be of use: `fleetpulse token revoke KEY`.
+    table = Table(Column("Key", no_wrap=True, min_width=KEY_CHARACTERS), "Name", "Role", "Pool", "Made", "State")
     for one in keys.list_keys(settings.app_keys_path):
         state = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "in use"
         table.add_row(one.key, one.name, one.role, one.pool_id or "-", f"{one.created_at:%Y-%m-%d %H:%M}", state)

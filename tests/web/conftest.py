@@ -26,10 +26,11 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running exporter that the tests of the HTTP API share."""
+    """A running exporter that the tests of the HTTP API share; it must not have stumbled over anything."""
     program = Server(tmp_path_factory.mktemp("server"))
     try:
         program.start()
         yield program
     finally:
         program.stop()
+    assert "Traceback" not in program.output()

@@ -124,11 +124,21 @@ class Server(Client, Exporter):
         with closing(sqlite3.connect(where, uri=True)) as connection:
             return connection.execute(query, values).fetchall()
 
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics, by its name with labels as exposed."""
+        lines = self.ask("/metrics").body.decode().split("\n")
+        pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
     def counted(self, kind: str) -> dict[str, float]:
         """Signals of a kind by what became of them."""
-        samples = self.metrics()
-        name = "fleetpulse_ingest_signals_total"
-        return {each: samples.get(f'{name}{{kind="{kind}",outcome="{each}"}}', 0.0) for each in OUTCOMES}
+        return counted(self.metrics(), kind)
+
+
+def counted(samples: Mapping[str, float], kind: str) -> dict[str, float]:
+    """Signals of a kind by what became of them, in the samples of a scrape."""
+    name = "fleetpulse_ingest_signals_total"
+    return {each: samples.get(f'{name}{{kind="{kind}",outcome="{each}"}}', 0.0) for each in OUTCOMES}
 
 
 def new_id(prefix: str = "r") -> str:

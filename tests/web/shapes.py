@@ -1,0 +1,183 @@
+"""What the property tests send: documents like the contract's and unlike them, bodies, headers, addresses."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, quote_from_bytes
+
+from hypothesis import strategies as st
+
+Any_ = st.SearchStrategy[Any]
+Compress = Callable[[bytes], bytes]
+
+numbers = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from([0, -1, 100, 101, 2**53 - 1, 2**53, 2**63, 10**30, 10**400, 1e308, -0.0, 5e-324]),
+)
+# With lone surrogates, control characters and whatever else a JSON text may escape.
+texts = st.one_of(
+    st.text(st.characters(), max_size=30), st.sampled_from(["", " ", "\0", "\ud800", "x" * 9_000, "1", "null"])
+)
+scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=10,
+)
+times = st.one_of(
+    st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+    st.sampled_from(["2025-01-07T10:30:00+14:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", 1.5e9]),
+)
+names = st.sampled_from(
+    ["web", "ide", "微信", 'qu"ote\\', "other", "none", "gpt-4o", "success", "error", "offline"]
+)
+ids = st.integers(0, 2_000).map(lambda number: f"p-{number}")
+counts = st.integers(0, 10_000)
+usd = st.floats(0, 100)
+
+
+def mostly(good: Any_) -> Any_:
+    """Nearly always as the contract has it."""
+    return st.integers(0, 19).flatmap(lambda die: anything if die == 0 else good)
+
+
+def document(required: dict[str, Any_], optional: dict[str, Any_]) -> Any_:
+    """An object of the contract, some of its fields wrong or missing, with unknown ones besides."""
+    fields = {name: mostly(good) for name, good in (required | optional).items()}
+    whole = st.fixed_dictionaries(
+        {name: fields[name] for name in required}, optional={name: fields[name] for name in optional}
+    )
+    extra = st.dictionaries(texts, anything, max_size=2)
+    return st.one_of(
+        whole,
+        whole,
+        whole,
+        st.builds(lambda one, more: more | one, whole, extra),
+        st.fixed_dictionaries({}, optional=fields),
+    )
+
+
+request_logs = document(
+    {"request_id": ids, "source": names, "status": names, "execution_time": st.floats(0, 1_000)},
+    {
+        "user_id": st.text(max_size=10),
+        "command": st.text(max_size=100),
+        "tokens_used": counts,
+        "cost": usd,
+        "timestamp": times,
+        "model": names,
+        "provider": names,
+        "input_tokens": counts,
+        "output_tokens": counts,
+        "cached_tokens": counts,
+        "error": st.text(max_size=100),
+        "session_id": ids,
+        "trace_id": ids,
+        "metadata": st.dictionaries(texts, anything, max_size=3),
+    },
+)
+tasks = document({"task_id": counts | ids}, {"task_type": names, "workspace_id": ids, "started_at": times})
+percents = st.floats(0, 100)
+heartbeats = document(
+    {"status": names, "cpu_usage": percents, "memory_usage": percents},
+    {"running_tasks": st.lists(tasks, max_size=3), "agent_name": names, "pool_id": names, "agent_id": ids},
+)
+labels = st.dictionaries(mostly(names).map(str), mostly(names | st.text(max_size=50)), max_size=4)
+alerts = document(
+    {
+        "status": st.sampled_from(["firing", "resolved"]),
+        "labels": labels,
+        "annotations": labels,
+        "startsAt": times,
+        "fingerprint": ids,
+    },
+    {"endsAt": times, "generatorURL": texts},
+)
+notifications = document(
+    {"alerts": st.lists(mostly(alerts), max_size=4)}, {"version": st.just("4"), "receiver": names}
+)
+
+as_is: Compress = bytes
+compressions: st.SearchStrategy[tuple[str | None, Compress]] = st.sampled_from(
+    [
+        (None, as_is),
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("gzip", as_is),
+        ("br", as_is),
+        ("identity", as_is),
+    ]
+)
+content_types = st.sampled_from(
+    [
+        "application/json",
+        "application/x-ndjson",
+        "text/plain",
+        "application/json; charset=utf-16",
+        "a/b; =;",
+        "",
+        "multipart/form-data",
+    ]
+)
+# What HTTP allows in a field's value, beyond what anyone sends.
+values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=40)
+accepts = st.builds(
+    lambda kind, version, escaping: f"{kind};version={version};escaping={escaping},*/*",
+    st.sampled_from(["application/openmetrics-text", "text/plain", "x"]),
+    values | st.sampled_from(["1.0.0", "0.0.4"]),
+    values | st.sampled_from(["allow-utf-8", "dots", "values", "underscores"]),
+)
+headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "Accept": accepts | values,
+        "Accept-Encoding": values | st.sampled_from(["gzip", "br;q=1, gzip"]),
+        "Authorization": values | values.map(lambda value: f"Bearer {value}"),
+        "X-App-Key": values,
+        "X-App-Secret": values,
+        "Origin": values | st.sampled_from(["null", "http://[::1", "http://localhost:x"]),
+        "Host": values | st.just("localhost"),
+        "Cookie": values,
+        "Range": values | st.just("bytes=0-"),
+        "If-Modified-Since": values,
+        "Content-Encoding": values,
+        "Content-Type": values | content_types,
+        "X-Forwarded-For": values,
+        "Sec-WebSocket-Protocol": values,
+    },
+)
+# Without braces and line breaks: the router takes those for no name at all.
+parts = st.text(st.characters(codec="utf-8", exclude_characters="{}\n"), max_size=20).map(
+    lambda text: quote(text, safe="")
+) | st.binary(max_size=20).filter(lambda raw: not set(b"{}\n") & set(raw)).map(quote_from_bytes)
+queries = st.lists(
+    st.builds(
+        lambda name, value: f"{name}={value}",
+        st.sampled_from(["limit", "cursor", "topics", "token", "x"]) | parts,
+        parts | st.integers(-5, 1_005).map(str) | st.just("9" * 2_000),
+    ),
+    max_size=3,
+).map("&".join)
+
+
+def encoded(payload: Any) -> bytes:
+    """JSON as a careless program writes it: NaN, infinities and lone surrogates included."""
+    return json.dumps(payload).encode()
+
+
+def framed(items: list[Any], framing: str) -> bytes:
+    """One object, an array, or lines."""
+    if framing == "lines":
+        return b"\n".join(map(encoded, items))
+    return encoded(items[0] if framing == "object" else items)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
+    """A body with a piece of it replaced."""
+    body = draw(bodies)
+    at = draw(st.integers(0, len(body)))
+    return body[:at] + draw(st.binary(max_size=8)) + body[at + draw(st.integers(0, 8)) :]

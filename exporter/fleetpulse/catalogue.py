@@ -98,7 +98,8 @@ SIGNALS = _metric(
 FOLDED_LABELS = _metric(
     "label_values_folded_total",
     "counter",
-    "Signals whose value of this label was past its cap and was counted under 'other'. Sums stay exact.",
+    "Signals whose value of this label was past its cap and was counted under 'other'. Sums stay exact. All but "
+    "agent_status survive restarts.",
     ("label",),
     durable=True,
 )

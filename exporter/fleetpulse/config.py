@@ -75,7 +75,7 @@ class Limits(Section):
     batch_items: Positive = Field(10_000, description="Most items in one request.")
     sources: Positive = Field(50, description="Distinct `source` label values.")
     models: Positive = Field(100, description="Distinct `model` label values.")
-    statuses: Positive = Field(12, description="Distinct `status` label values of requests.")
+    statuses: Positive = Field(12, description="Distinct `status` label values of requests, and as many of agents.")
     pools: Positive = Field(200, description="Distinct agent pools.")
     agent_series: Positive = Field(10_000, description="Agents with series of their own.")
     agents: Positive = Field(50_000, description="Agents remembered at all; past it, new ones are refused.")

@@ -2,6 +2,9 @@
 
 Heartbeats are state, not history. Nothing here waits: a heartbeat is taken in, its series lines are rendered, and
 the caller is told what to publish. Saving is the pipeline's work, from `take_unsaved`.
+
+Silence is counted from the first sweep at the earliest: while the exporter was down nobody could be heard. An agent
+is told to be offline before it is forgotten.
 """
 
 from collections import OrderedDict
@@ -12,10 +15,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from fleetpulse.config import Agents, Limits
+from fleetpulse.deadlines import Deadlines
 from fleetpulse.errors import OverloadedError
 from fleetpulse.journal.rows import rfc3339
 from fleetpulse.journal.writes import AgentState
 from fleetpulse.series.agents import AgentSample, AgentSeries
+from fleetpulse.series.labels import LabelCaps
 from fleetpulse.signals import Heartbeat
 
 DEFAULT_POOL = "default"
@@ -76,6 +81,10 @@ class Fleet:
         self._series = series
         self._agents: OrderedDict[str, Agent] = OrderedDict()
         self._pools: dict[str, set[str]] = {}
+        self._deadlines = Deadlines()
+        self._listening_since: float | None = None
+        self._statuses = LabelCaps({"status": limits.statuses})
+        self._statuses.restore("status", (OFFLINE, SILENT))
         self._unsaved: set[str] = set()
         self._forgotten: set[str] = set()
 
@@ -111,19 +120,34 @@ class Fleet:
         left = [Change(before, offline=True)] if before is not None and before.pool_id != pool else []
         return [*left, Change(agent, offline=agent.status == OFFLINE)]
 
-    def sweep(self, now: float) -> list[Change]:
-        """Finds who fell silent since the last sweep, and forgets who was away for too long."""
+    def sweep(self, now: float, limit: int) -> list[Change]:
+        """Finds who fell silent since the last sweep, and forgets who was away for too long.
+
+        Looks at `limit` agents at most; `overdue` says whether more are waiting.
+        """
+        if self._listening_since is None:
+            self._listening_since = now
         changes = []
-        for agent in list(self._overdue(now)):
-            if self._expired(agent, now):
-                self._forget(agent)
+        for _ in range(limit):
+            agent_id = self._deadlines.past(now)
+            if agent_id is None:
+                break
+            agent = self._agents[agent_id]
+            if self._deadline(agent) >= now:  # it was heard meanwhile
+                self._deadlines.set(agent_id, self._deadline(agent))
             elif agent.up:
-                silent = replace(agent, silent=True)
-                self._agents[agent.agent_id] = silent  # keeps its place in the order of silence
-                self._unsaved.add(agent.agent_id)
-                self._show(silent)
-                changes.append(Change(silent, offline=True))
+                changes.append(self._fall_silent(agent))
+            else:
+                self._forget(agent)
         return changes
+
+    def overdue(self, now: float) -> bool:
+        """Whether another sweep may find someone at once."""
+        return self._deadlines.any_past(now)
+
+    def status_label(self, status: str) -> str:
+        """The status as series show it: past the cap on statuses, `other`."""
+        return self._statuses.fold("status", status)
 
     def agents(self, pool_id: str) -> list[Agent]:
         """The agents of a pool, by id."""
@@ -164,13 +188,23 @@ class Fleet:
         self._pools.setdefault(agent.pool_id, set()).add(agent.agent_id)
         self._unsaved.add(agent.agent_id)
         self._forgotten.discard(agent.agent_id)
+        self._deadlines.set(agent.agent_id, self._deadline(agent))
         self._show(agent)
+
+    def _fall_silent(self, agent: Agent) -> Change:
+        silent = replace(agent, silent=True)
+        self._agents[agent.agent_id] = silent  # keeps its place in the order of silence
+        self._unsaved.add(agent.agent_id)
+        self._deadlines.set(agent.agent_id, self._deadline(silent))
+        self._show(silent)
+        return Change(silent, offline=True)
 
     def _forget(self, agent: Agent) -> None:
         del self._agents[agent.agent_id]
         self._leave_pool(agent)
         self._unsaved.discard(agent.agent_id)
         self._forgotten.add(agent.agent_id)
+        self._deadlines.discard(agent.agent_id)
         self._series.remove(agent.agent_id)
 
     def _leave_pool(self, agent: Agent) -> None:
@@ -188,21 +222,16 @@ class Fleet:
             tasks=float(len(agent.running_tasks)) if agent.up else None,
             seen=agent.seen,
         )
-        status = SILENT if agent.silent else agent.status
+        status = SILENT if agent.silent else self.status_label(agent.status)
         self._series.set(agent.pool_id, agent.agent_id, status, sample)
 
-    def _overdue(self, now: float) -> Iterable[Agent]:
-        """Agents whose newest heartbeat is older than the silence allowed, the oldest first."""
-        for agent in self._agents.values():
-            if now - agent.seen <= min(self._silence, self._settings.forget_offline_after_seconds):
-                return
-            yield agent
-
-    def _expired(self, agent: Agent, now: float) -> bool:
-        away = now - agent.seen
-        said_goodbye = agent.status == OFFLINE
-        limit = self._settings.forget_offline_after_seconds if said_goodbye else self._settings.forget_after_seconds
-        return away > limit
+    def _deadline(self, agent: Agent) -> float:
+        """Until when nothing happens to the agent unless it is heard."""
+        if agent.up:
+            return max(agent.seen, self._listening_since or agent.seen) + self._silence
+        if agent.status == OFFLINE:
+            return agent.seen + self._settings.forget_offline_after_seconds
+        return agent.seen + self._settings.forget_after_seconds
 
 
 def _state(agent: Agent) -> AgentState:

@@ -33,8 +33,9 @@ from fleetpulse.series.store import SeriesStore
 from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
 
 SWEEP_SECONDS = 1.0
-SAVE_AGENTS = 250  # states saved in one write: a large fleet is saved in steps that hold up nobody
-SAVE_PAUSE_SECONDS = 0.01
+SWEEP_AGENTS = 250  # agents looked at in one step of a sweep, and states saved in one write: each holds up nobody
+SAVE_AGENTS = 250
+PAUSE_SECONDS = 0.01  # between such steps
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +75,7 @@ class Pipeline:
         self._hub = hub
         self._clock = clock
         self._pricer = Pricer()
-        self._local: dict[Key, float] = {}
+        self._local: dict[Key, Total] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -119,6 +120,8 @@ class Pipeline:
             self.count("heartbeat", "refused", 1)
             raise
         self.count("heartbeat", "stored", 1)
+        if self._fleet.status_label(heartbeat.status) != heartbeat.status:
+            self._count(Key(catalogue.FOLDED_LABELS.name, ("agent_status",)), 1)
         self._publish(changes)
 
     def heartbeats(
@@ -137,14 +140,12 @@ class Pipeline:
 
     def count(self, kind: str, outcome: str, number: int) -> None:
         """Counts signals that leave no row (heartbeats, rejected, refused): these begin at zero at every start."""
-        key = Key(catalogue.SIGNALS.name, (kind, outcome))
-        before = self._local.get(key, 0.0)
-        self._local[key] = before + number
-        self._store.apply({key: Total(before + number, self._created(key))})
+        self._count(Key(catalogue.SIGNALS.name, (kind, outcome)), number)
 
-    def _created(self, key: Key) -> float:
-        parts = self._store.child(catalogue.SIGNALS, key.labels).parts
-        return parts[""].created if parts else self._clock()
+    def _count(self, key: Key, number: int) -> None:
+        before = self._local.get(key) or Total(0.0, self._clock())
+        self._local[key] = Total(before.value + number, before.created)
+        self._store.apply({key: self._local[key]})
 
     async def _store_rows(self, kind: str, table: Table, rows: Sequence[Row]) -> Receipt:
         try:
@@ -190,13 +191,14 @@ class Pipeline:
 
     async def _sweep(self) -> None:
         while True:
-            self._publish(self._fleet.sweep(self._clock()))
-            await asyncio.sleep(SWEEP_SECONDS)
+            now = self._clock()
+            self._publish(self._fleet.sweep(now, SWEEP_AGENTS))
+            await asyncio.sleep(PAUSE_SECONDS if self._fleet.overdue(now) else SWEEP_SECONDS)
 
     async def _save_regularly(self) -> None:
         while True:
             more = await self._save()
-            await asyncio.sleep(SAVE_PAUSE_SECONDS if more else self._settings.agents.save_interval_seconds)
+            await asyncio.sleep(PAUSE_SECONDS if more else self._settings.agents.save_interval_seconds)
 
     async def _save(self) -> bool:
         """Saves some of what changed; False when nothing is left, or storage refuses."""

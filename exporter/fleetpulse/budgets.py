@@ -28,7 +28,8 @@ class Budgets:
         return starts[budget.name]
 
     def _period_start(self, budget: Budget, now: float) -> datetime:
-        today = datetime.fromtimestamp(now, self._zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        # Where clocks are turned back at midnight, the day begins with the first of the two.
+        today = datetime.fromtimestamp(now, self._zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if budget.period == "week":
             return today - timedelta(days=today.weekday())
         return today.replace(day=1) if budget.period == "month" else today
@@ -36,7 +37,8 @@ class Budgets:
     def spend_labels(self, budget: Budget, now: float) -> tuple[str, ...]:
         """The key of the total that holds the budget's spend in the period of `now`.
 
-        It names what the budget is of, so a budget that is given another scope starts a total of its own.
+        It names what the budget is of, then when the period began, so a budget that is given another scope starts
+        a total of its own.
         """
         return (*labels(budget), self.period_start(budget, now).isoformat())
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from fleetpulse import catalogue
+from fleetpulse.budgets import Budgets
 from fleetpulse.config import Settings
 from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.fleet import Change, Fleet
@@ -31,6 +32,7 @@ from fleetpulse.journal import (
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.store import SeriesStore
 from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
+from fleetpulse.spending import settle_budgets
 
 SWEEP_SECONDS = 1.0
 SWEEP_AGENTS = 250  # agents looked at in one step of a sweep, and states saved in one write: each holds up nobody
@@ -77,6 +79,14 @@ class Pipeline:
         self._pricer = Pricer()
         self._local: dict[Key, Total] = {}
         self._tasks: list[asyncio.Task[None]] = []
+
+    async def settle_budgets(self) -> None:
+        """Brings the budgets' spend in line with the configuration. Call once, before anything is stored."""
+        budgets = Budgets(self._settings.budgets, self._settings.timezone)
+        try:
+            await settle_budgets(self._journal, self._store, budgets, self._clock())
+        except OverloadedError as error:  # a full disk: what is stored from now on is counted all the same
+            log.warning("budgets that are new begin at zero: %s", error.detail)
 
     def start(self) -> None:
         """Starts the sweep for silent agents and the saving of agents' state."""

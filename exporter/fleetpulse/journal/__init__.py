@@ -3,12 +3,14 @@
 from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
 from fleetpulse.journal.retention import Retention
 from fleetpulse.journal.rows import AlertRow, RequestRow, Row, Table, rfc3339
+from fleetpulse.journal.spending import spent_since
 from fleetpulse.journal.totals import Changes, Deltas, Key, Total
-from fleetpulse.journal.writes import AgentState, Outcome, SaveAgents
+from fleetpulse.journal.writes import Adjustment, AgentState, Outcome, SaveAgents
 
 __all__ = [
     "ALERTS",
     "REQUESTS",
+    "Adjustment",
     "AgentState",
     "AlertRow",
     "Changes",
@@ -23,4 +25,5 @@ __all__ = [
     "Table",
     "Total",
     "rfc3339",
+    "spent_since",
 ]

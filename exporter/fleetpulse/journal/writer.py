@@ -19,7 +19,7 @@ from typing import Protocol
 from fleetpulse.errors import StorageFullError
 from fleetpulse.journal.rows import DuplicateError, Row, Table, insert_each, insert_new
 from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
-from fleetpulse.journal.writes import Batch, Outcome, Write
+from fleetpulse.journal.writes import Adjustment, Batch, Outcome, Write
 
 STORAGE_CODES = {  # the write was sound and storage refused it; BUSY: someone else's transaction holds the file
     sqlite3.SQLITE_FULL,
@@ -175,10 +175,17 @@ class Writer:
         for job, result in zip(jobs, results, strict=True):
             if isinstance(job.write, Batch) and isinstance(result, Outcome):
                 outcomes.setdefault(job.write.table, []).append(result)
-        deltas: dict[Key, float] = {}
+        parts = [job.write.deltas for job in jobs if isinstance(job.write, Adjustment)]
         for table, group in outcomes.items():
             new = list(chain.from_iterable(outcome.new for outcome in group))
-            folded = self._fold(table, new, sum(outcome.duplicates for outcome in group), now)
-            for key, delta in folded.items():
-                deltas[key] = deltas.get(key, 0.0) + delta
-        return deltas
+            parts.append(self._fold(table, new, sum(outcome.duplicates for outcome in group), now))
+        return _summed(parts)
+
+
+def _summed(parts: Sequence[Deltas]) -> Deltas:
+    if len(parts) == 1:
+        return parts[0]
+    deltas: dict[Key, float] = {}
+    for key, delta in chain.from_iterable(part.items() for part in parts):
+        deltas[key] = deltas.get(key, 0.0) + delta
+    return deltas

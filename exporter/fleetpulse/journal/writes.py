@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleetpulse.journal.rows import Row, Table
+from fleetpulse.journal.totals import Deltas
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +28,21 @@ class Batch:
     def size(self) -> int:
         """Rows it adds to the queue."""
         return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """Increments of totals that no new rows stand for."""
+
+    deltas: Deltas
+
+    @property
+    def size(self) -> int:
+        """Rows it adds to the queue."""
+        return len(self.deltas)
+
+    def run(self, _connection: sqlite3.Connection) -> None:
+        """Writes nothing itself: the writer adds the increments to those of the transaction."""
 
 
 class Statement(Protocol):

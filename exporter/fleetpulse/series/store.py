@@ -5,7 +5,7 @@ bytes and does not format samples.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleetpulse import catalogue
@@ -105,9 +105,9 @@ class SeriesStore:
         """A budget's spend in one period."""
         return self._spend.get(labels, 0.0)
 
-    def has_spend(self, labels: tuple[str, ...]) -> bool:
-        """Whether spend was ever kept for this budget and period."""
-        return labels in self._spend
+    def spending(self) -> Mapping[tuple[str, ...], float]:
+        """The spend of every budget and period that is kept."""
+        return self._spend
 
     def child(self, metric: Metric, labels: tuple[str, ...]) -> Child:
         """The child of these labels, made where it is new."""

@@ -1,19 +1,17 @@
 """What a request cost: as reported, else computed from model and tokens, else unknown (never silently zero).
 
-Prices are those of genai-prices' bundled data; no network is used. A model's rates are looked up once and kept in
-a bounded cache, keyed by names that callers choose; plain rates (no tiers, no conditions) are then one
-multiplication a request instead of a look-up of 100 microseconds.
+Prices are those of genai-prices' bundled data; no network is used. The library takes more than 100 microseconds
+a call, most of them to find the model; so a model is looked up once, and its rates, tiers included, are kept in a
+bounded cache, keyed by names that callers choose. A test holds the results to the library's own.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from typing import NamedTuple
 
 from genai_prices import Usage, calc_price
-from genai_prices.types import ModelPrice
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from fleetpulse.signals import RequestLog
 
@@ -22,6 +20,7 @@ SUCCESS = "success"
 REPORTED = "reported"
 COMPUTED = "computed"
 MILLION = Decimal(1_000_000)
+THOUSAND = Decimal(1_000)
 
 
 class Cost(NamedTuple):
@@ -35,14 +34,11 @@ UNKNOWN = Cost(None, "unknown")
 NOTHING_TO_PRICE = Cost(None, None)
 
 
-PriceOf = Callable[[RequestLog], Cost]
-
-
 class Pricer:
     """Prices request logs; safe to call for every one of them."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str | None], PriceOf] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str | None], PriceList | None] = OrderedDict()
 
     def cost(self, log: RequestLog) -> Cost:
         """The cost of one request."""
@@ -52,70 +48,89 @@ class Pricer:
             return NOTHING_TO_PRICE  # a command without a model, or a call that failed before it used anything
         if log.model is None or (log.input_tokens is None and log.output_tokens is None):
             return UNKNOWN
-        return self._price_of(log.model, log.provider)(log)
+        if log.total_tokens > (log.input_tokens or 0) + (log.output_tokens or 0):
+            return UNKNOWN  # of the rest nobody knows whether it went in or came out
+        prices = self._prices_of(log.model, log.provider)
+        return UNKNOWN if prices is None else prices.cost(log)
 
-    def _price_of(self, model: str, provider: str | None) -> PriceOf:
+    def _prices_of(self, model: str, provider: str | None) -> "PriceList | None":
         key = (model, provider)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = _find(model, provider)
+        if key not in self._known:
+            self._known[key] = _find(model, provider)
             if len(self._known) > CACHED_MODELS:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
-        return found
+        return self._known[key]
 
 
-def _find(model: str, provider: str | None) -> PriceOf:
-    """How this model is priced. A provider that genai-prices does not know is left out of account."""
+Rate = tuple[tuple[int, float], ...]  # USD each, by the input tokens above which it holds, highest first
+
+
+class Rates(NamedTuple):
+    """What each kind of token costs, and the call itself; None where that is not known."""
+
+    input: Rate | None
+    cached: Rate | None
+    output: Rate | None
+    call: Rate
+
+
+class PriceList:
+    """The rates of one model, at any time."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        self._model = model
+        every = [model.prices] if isinstance(model.prices, ModelPrice) else [each.prices for each in model.prices]
+        self._rates = {id(prices): _rates(prices) for prices in every}
+        self._only = self._rates[id(every[0])] if len(every) == 1 else None
+
+    def cost(self, log: RequestLog) -> Cost:
+        """What the call cost when it was made; unknown where a kind of token that was used has no price."""
+        rates = self._only or self._rates_at(log.timestamp or datetime.now(UTC))
+        total, cached = log.input_tokens or 0, log.cached_tokens or 0
+        used = ((total - cached, rates.input), (cached, rates.cached), (log.output_tokens or 0, rates.output))
+        if rates.input is None and rates.output is None:
+            return UNKNOWN
+        usd = _at(rates.call, total)
+        for tokens, rate in used:
+            if tokens:
+                if rate is None:
+                    return UNKNOWN
+                usd += tokens * _at(rate, total)
+        return Cost(usd, COMPUTED)
+
+    def _rates_at(self, when: datetime) -> Rates:
+        return self._rates[id(self._model.get_prices(when))]
+
+
+def _find(model: str, provider: str | None) -> PriceList | None:
+    """The prices of a model. A provider that genai-prices does not know is left out of account."""
     for name in dict.fromkeys((provider, None)):
         try:
-            prices = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_id=name).model.prices
+            found = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_id=name)
         except (LookupError, ValueError):
             continue
-        if not isinstance(prices, ModelPrice):
-            return partial(_by_library, name)
-        return _plain(prices) or (partial(_by_library, name) if _complete(prices) else _unknown)
-    return _unknown
+        return PriceList(found.model)
+    return None
 
 
-def _complete(prices: ModelPrice) -> bool:
-    """Whether tokens have a price at all: the library takes a missing one for zero."""
-    return prices.input_mtok is not None and prices.output_mtok is not None
+def _rates(prices: ModelPrice) -> Rates:
+    """Cached tokens without a price of their own cost what input costs."""
+    cached = prices.input_mtok if prices.cache_read_mtok is None else prices.cache_read_mtok
+    call = _rate(prices.requests_kcount, THOUSAND) or ((0, 0.0),)
+    return Rates(_rate(prices.input_mtok), _rate(cached), _rate(prices.output_mtok), call)
 
 
-def _plain(prices: ModelPrice) -> PriceOf | None:
-    """Pricing by plain rates per token, where all of them are plain numbers."""
-    cache_read = prices.input_mtok if prices.cache_read_mtok is None else prices.cache_read_mtok
-    rates = (prices.input_mtok, cache_read, prices.output_mtok)
-    usd = [float(rate / MILLION) for rate in rates if isinstance(rate, Decimal)]
-    if len(usd) < len(rates):
-        return None
-    per_input, per_cached, per_output = usd
-
-    def price(log: RequestLog) -> Cost:
-        cached = log.cached_tokens or 0
-        fresh = (log.input_tokens or 0) - cached
-        return Cost(fresh * per_input + cached * per_cached + (log.output_tokens or 0) * per_output, COMPUTED)
-
-    return price
+def _rate(price: Decimal | TieredPrices | None, per: Decimal = MILLION) -> Rate | None:
+    if isinstance(price, TieredPrices):
+        tiers = [(tier.start, float(tier.price / per)) for tier in reversed(price.tiers)]
+        return (*tiers, (0, float(price.base / per)))
+    return None if price is None else ((0, float(price / per)),)
 
 
-def _unknown(log: RequestLog) -> Cost:  # noqa: ARG001 - one signature for every way of pricing
-    return UNKNOWN
-
-
-def _by_library(provider: str | None, log: RequestLog) -> Cost:
-    """Pricing with tiers or conditions, at the time of the request."""
-    usage = Usage(
-        input_tokens=log.input_tokens, output_tokens=log.output_tokens, cache_read_tokens=log.cached_tokens
-    )
-    try:
-        price = calc_price(
-            usage,
-            log.model or "",
-            provider_id=provider,
-            genai_request_timestamp=log.timestamp or datetime.now(UTC),
-        )
-    except (LookupError, ValueError):
-        return UNKNOWN
-    return Cost(float(price.total_price), COMPUTED) if _complete(price.model_price) else UNKNOWN
+def _at(rate: Rate, input_tokens: int) -> float:
+    """The whole call is priced at the tier that its input reaches."""
+    for start, usd in rate:
+        if input_tokens > start:
+            return usd
+    return rate[-1][1]

@@ -33,4 +33,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield program
     finally:
         program.stop()
-    assert "Traceback" not in program.output()
+    assert " ERROR fleetpulse" not in program.output()

@@ -15,6 +15,7 @@ from pathlib import Path
 from fleetpulse import config
 from fleetpulse.errors import ConfigError
 from fleetpulse.stack.files import tools_folder
+from fleetpulse.stack.relocate import relocate
 
 NAMES: dict[str, tuple[str, ...]] = {
     "prometheus": ("prometheus",),
@@ -91,6 +92,7 @@ def fetch(folder: Path) -> None:
         _download(downloads, fresh / "apt", folder)
         for package in sorted(downloads.glob("*.deb")):
             _run(["dpkg", "-x", str(package), str(fresh)], fresh)
+        relocate(fresh)
         _must_run(fresh, folder)
         _trim(fresh)
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,8 +2,8 @@
 
 Debian's build reads its default templates and its web page from /usr/share, a path that is compiled in and that no
 option changes; without them it ends at its start. So the path is replaced by one of the same length that leads
-through an open file descriptor, and a script in the program's place opens that descriptor on the unpacked folder. The
-folder may be moved. A program that does not hold the path (another distribution's, a later one) is left as it is.
+through an open file descriptor, and a script in the program's place opens that descriptor on the unpacked folder.
+The folder may be moved. A program without the path (another distribution's, a later one) is left as it is.
 """
 
 from pathlib import Path

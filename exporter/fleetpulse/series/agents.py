@@ -68,11 +68,11 @@ class AgentSeries:
                 yield header(gauge, openmetrics=openmetrics).encode()
                 yield b"".join(lines.values())
         if self._agents:
-            yield header(catalogue.AGENTS, openmetrics=openmetrics).encode()
-            for labels, count in self._agents.items():
-                block = labelled(catalogue.AGENTS.labels, labels)
-                yield f"{catalogue.AGENTS.name}{block} {count}.0\n".encode()
-
+            counts = (
+                f"{catalogue.AGENTS.name}{labelled(catalogue.AGENTS.labels, labels)} {count}.0\n"
+                for labels, count in self._agents.items()
+            )
+            yield (header(catalogue.AGENTS, openmetrics=openmetrics) + "".join(counts)).encode()
         yield header(catalogue.AGENTS_OVER_LIMIT, openmetrics=openmetrics).encode()
         yield f"{catalogue.AGENTS_OVER_LIMIT.name} {len(self._where) - len(self._status)}.0\n".encode()
 

@@ -21,6 +21,7 @@ from fleetpulse.series.store import SeriesStore
 from fleetpulse.series.text import OPENMETRICS, header, labelled, number
 
 EOF = b"# EOF\n"
+Encoder = Callable[[CollectorRegistry], bytes]
 
 
 class Exposition:
@@ -46,13 +47,21 @@ class Exposition:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The body and its Content-Type for a scraper's Accept header."""
+        parts, content_type = self.parts(accept)
+        return b"".join(parts), content_type
+
+    def parts(self, accept: str) -> tuple[Iterable[bytes], str]:
+        """The same in parts that take a millisecond or so each; series may change between two of them."""
         encode, content_type = _encoder(accept)
-        openmetrics = content_type.startswith(OPENMETRICS)
-        body = [encode(self._registry).removesuffix(EOF)]
-        body.extend(self._store.render(openmetrics=openmetrics))
-        body.extend(self._agents.render(openmetrics=openmetrics))
-        body.extend(self._budget_lines(openmetrics=openmetrics))
-        return b"".join([*body, EOF] if openmetrics else body), content_type
+        return self._parts(encode, openmetrics=content_type.startswith(OPENMETRICS)), content_type
+
+    def _parts(self, encode: Encoder, *, openmetrics: bool) -> Iterable[bytes]:
+        yield encode(self._registry).removesuffix(EOF)
+        yield from self._store.render(openmetrics=openmetrics)
+        yield from self._agents.render(openmetrics=openmetrics)
+        yield b"".join(self._budget_lines(openmetrics=openmetrics))
+        if openmetrics:
+            yield EOF
 
     def _budget_lines(self, *, openmetrics: bool) -> Iterable[bytes]:
         now = self._clock()
@@ -65,7 +74,7 @@ class Exposition:
                 yield f"{metric.name}{labelled(metric.labels, labels(budget))} {number(value)}\n".encode()
 
 
-def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+def _encoder(accept: str) -> tuple[Encoder, str]:
     """What the scraper asks for; plain text where prometheus-client cannot make sense of it."""
     try:
         return choose_encoder(accept)

@@ -18,6 +18,7 @@ from fleetpulse.series.text import header, labelled, number
 
 DURABLE = {metric.name: metric for metric in catalogue.METRICS if metric.durable}
 SUM_PART = "sum"
+RENDERED = 50  # children in one step: a changed histogram takes 20 microseconds
 REMEMBERED = 32  # rows of one transaction that may become exemplars: only the newest of a bucket stays anyway
 HISTOGRAM_PARTS = (BUCKET, SUM)
 
@@ -129,12 +130,13 @@ class SeriesStore:
                 child.mark(LE[bisect_left(BOUNDS, row.execution_time)], row)
 
     def render(self, *, openmetrics: bool) -> Iterable[bytes]:
-        """The exposition of every durable metric that has series."""
-        for name, children in self._children.items():
+        """The exposition of every durable metric that has series, a few children at a time."""
+        for name, known in self._children.items():
+            children = list(known.values())
             if children:
                 yield header(DURABLE[name], openmetrics=openmetrics).encode()
-                for child in children.values():
-                    yield child.lines(openmetrics=openmetrics)
+            for start in range(0, len(children), RENDERED):
+                yield b"".join(child.lines(openmetrics=openmetrics) for child in children[start : start + RENDERED])
 
     def _set_part(self, key: Key, total: Total) -> None:
         if key.metric == SUM:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import time
+from collections.abc import AsyncIterator, Iterable
 from html import escape
 
 from aiohttp import web
@@ -41,6 +42,13 @@ class LoopLag:
         return worst
 
 
+async def _in_steps(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Gives every part in turn, with a turn of the event loop between two."""
+    for part in parts:
+        yield part
+        await asyncio.sleep(0)
+
+
 class OpsEndpoints:
     """Health and metrics. `ready` turns true once the journal is restored, false while draining."""
 
@@ -63,8 +71,9 @@ class OpsEndpoints:
 
     @requires(Role.VIEWER)
     async def metrics(self, request: web.Request) -> web.Response:
-        """The exposition, compressed in another thread where the scraper takes gzip."""
-        body, content_type = self._exposition.render(request.headers.get("Accept", ""))
+        """The exposition, put together in steps between other work; compressed in another thread."""
+        parts, content_type = self._exposition.parts(request.headers.get("Accept", ""))
+        body = b"".join([part async for part in _in_steps(parts)])
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         if len(body) >= GZIP_MIN_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)

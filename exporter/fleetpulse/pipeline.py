@@ -44,9 +44,6 @@ log = logging.getLogger(__name__)
 class Publisher(Protocol):
     """The live hub, as far as the pipeline knows it."""
 
-    def publish(self, topic: str, data: object, *, key: str | None = None, kind: str = "event") -> None:
-        """Tells a topic's listeners; never waits."""
-
     def publish_many(self, topic: str, items: Sequence[tuple[str | None, object]], *, kind: str = "event") -> None:
         """Tells a topic's listeners of many things in order; never waits."""
 
@@ -118,9 +115,9 @@ class Pipeline:
         """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""
         requests = [row for row in rows if isinstance(row, RequestRow)]
         self._store.remember(requests)
-        self._hub.publish_many("requests", [(row.request_id, row) for row in requests])
+        self._tell("requests", [(row.request_id, row) for row in requests])
         alerts = [row for row in rows if isinstance(row, AlertRow)]
-        self._hub.publish_many("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
+        self._tell("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
 
     def heartbeat(self, agent_id: str, heartbeat: Heartbeat, pool_id: str | None = None) -> None:
         """Takes one heartbeat in. Raises OverloadedError for a new agent past the limits."""
@@ -192,12 +189,19 @@ class Pipeline:
 
     def _publish(self, changes: Sequence[Change]) -> None:
         for agent, offline in changes:
-            topic = f"agents/{agent.pool_id}"
             if offline:
-                data = {"agent_id": agent.agent_id, "status": "offline"}
-                self._hub.publish(topic, data, key=agent.agent_id, kind="offline")
+                item: object = {"agent_id": agent.agent_id, "status": "offline"}
             else:
-                self._hub.publish(topic, agent, key=agent.agent_id, kind="update")
+                item = agent
+            kind = "offline" if offline else "update"
+            self._tell(f"agents/{agent.pool_id}", [(agent.agent_id, item)], kind)
+
+    def _tell(self, topic: str, items: Sequence[tuple[str | None, object]], kind: str = "event") -> None:
+        """Publishes. What is stored is stored: a live feed that fails changes nothing for who reports."""
+        try:
+            self._hub.publish_many(topic, items, kind=kind)
+        except Exception:
+            log.exception("the live feed could not be told of %s", topic)
 
     async def _sweep(self) -> None:
         while True:
@@ -211,17 +215,19 @@ class Pipeline:
             await asyncio.sleep(PAUSE_SECONDS if more else self._settings.agents.save_interval_seconds)
 
     async def _save(self) -> bool:
-        """Saves some of what changed; False when nothing is left, or storage refuses."""
+        """Saves some of what changed; False when nothing is left, or it failed: the next save has it again."""
         states, forgotten = self._fleet.take_unsaved(SAVE_AGENTS)
-        if not states and not forgotten:
-            return False
+        saved = False
         try:
-            await self._journal.submit(SaveAgents(states, forgotten))
-        except OverloadedError as error:  # also a full disk: the next save has them again
-            self._fleet.put_back(states, forgotten)
-            log.warning("agents' state is not saved: %s", error.detail)
-            return False
-        return True
+            if states or forgotten:
+                await self._journal.submit(SaveAgents(states, forgotten))
+                saved = True
+        except Exception as error:  # noqa: BLE001 - a full disk, most likely; the saving must outlive anything
+            log.warning("agents' state is not saved: %s", error)
+        finally:
+            if not saved:  # also when cancelled, by `drain`
+                self._fleet.put_back(states, forgotten)
+        return saved
 
 
 def alert_json(row: AlertRow) -> dict[str, object]:

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from tests.journal.stand import NOW, alert, request
-from tests.series.page import OPENMETRICS, TEXT, Labels, Page, Scraped
+from tests.series.page import OPENMETRICS, TEXT, Labels, Page, Scraped, read
 from tests.tools import need_tool
 
 from fleetpulse import catalogue
@@ -135,3 +135,23 @@ def test_the_spend_shown_is_of_the_period_at_the_scrape(page: Page) -> None:
     assert page.scrape().total("fleetpulse_budget_spent_usd") == 1.5
     page.now = NOW
     assert page.scrape().total("fleetpulse_budget_spent_usd") == 2
+
+
+@pytest.mark.parametrize("accept", [TEXT, OPENMETRICS])
+def test_a_scrape_in_steps_is_sound_whatever_happens_between_them(page: Page, accept: str) -> None:
+    for number in range(120):  # more children than one step takes
+        page.take(request(f"before{number}", source="s", model=f"m{number}", status="error"))
+    parts, content_type = page.exposition.parts(accept)
+    body = []
+    for number, part in enumerate(parts):
+        body.append(part)
+        page.take(request(f"between{number}", source=f"new{number}", model=None, execution_time=float(number)))
+        page.agents.set("主池", f"new{number}", "busy", AgentSample(1.0, 0.5, 0.25, 3.0, NOW))
+        page.agents.remove(f"new{number - 2}")
+        page.agents.remove('agent "1"')
+    assert len(body) > 10
+    scraped = read(b"".join(body).decode(), content_type)
+    assert scraped.value("fleetpulse_requests_total", source="群聊机器人", model="none", status="success") == 1
+    for labels in scraped.labels("fleetpulse_request_duration_seconds_count"):
+        count = scraped.value("fleetpulse_request_duration_seconds_count", **labels)
+        assert scraped.value("fleetpulse_request_duration_seconds_bucket", **labels, le="+Inf") == count

@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 MAX_INT = 2**53 - 1  # the largest integer that JSON clients, SQLite and Prometheus's floats all keep exact
 MAX_SECONDS = 1_000_000.0
@@ -44,6 +53,13 @@ def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _few_labels(value: Any) -> Any:
+    """Judged first: the errors of a million bad labels would take gigabytes."""
+    if isinstance(value, dict) and len(value) > MAX_LABELS:
+        raise ValueError(f"has more than {MAX_LABELS} labels")
+    return value
+
+
 Identifier = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PRINTABLE)
 ]
@@ -59,7 +75,7 @@ Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, le=MAX_USD, allow_inf_nan=False)]
-LabelSet = Annotated[dict[Label, Text], Field(max_length=MAX_LABELS)]
+LabelSet = Annotated[dict[Label, Text], BeforeValidator(_few_labels)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]
 
 

@@ -149,6 +149,7 @@ BAD: list[Any] = [
     alert(labels={"alertname": "x", "l": "v" * 8_193}),
     alert(labels={f"l{n}": "v" for n in range(65)}),
     alert(labels={"alertname": 5}),
+    alert(labels=dict.fromkeys(map(str, range(300_000)), 0)),
     alert(startsAt="yesterday"),
     alert(startsAt="2025-01-07T10:30:00"),
     alert(startsAt=None),

@@ -193,6 +193,24 @@ def test_a_batch_over_the_limit_is_413_and_stores_nothing(server: Server) -> Non
     assert accepted(server.give(LOG_REQUEST, encoded(*logs[:-1]))) == 10_000
 
 
+FLOODS = {
+    "of empty objects": b"[" + b"{}," * 2_500_000 + b"{}]",
+    "of numbers": b"[" + b"0," * 2_500_000 + b"0]",
+    "on lines": b"{}\n" * 2_500_000,
+    "on one line": b"{}," * 2_500_000 + b"{}",
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_of_bad_items_costs_little(server: Server, flood: bytes) -> None:
+    """The errors of millions of items would take gigabytes, and half a minute of everyone's time."""
+    before = peak_memory(server)
+    headers = {} if flood[:1] == b"[" else NDJSON
+    answer = server.give(LOG_REQUEST, gzip.compress(flood, 1), GZIP | headers)
+    assert (answer.status, answer.json.get("accepted", 0)) in ((413, 0), (202, 0))
+    assert peak_memory(server) - before < 800 * MEBIBYTE
+
+
 def test_a_connection_survives_what_it_carried(server: Server) -> None:
     """Whatever the body was, the next request on the same connection is read from its beginning."""
     for body in (b"", b"[", b"x" * 1_000):

@@ -3,14 +3,15 @@
 import asyncio
 import codecs
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from fleetpulse.config import Limits
 from fleetpulse.errors import InvalidInputError, MalformedError, TooLargeError
@@ -20,7 +21,8 @@ NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonl", "ap
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 MAX_ERRORS_PER_ITEM = 5
 BODY_SECONDS = 60.0  # for a body that did not come with its head; whoever sends more slowly holds up only itself
-MAX_DIGITS = 4_300  # Python's own limit for reading integers
+SPACE = re.compile(r"[ \t\n\r]*")
+LENIENT = json.JSONDecoder(parse_int=float)  # Python reads no integers of more than 4,300 digits
 # What is left over when a gzip member ends is copied: in pieces, a body of many tiny members stays linear.
 PIECE_BYTES = 4_096
 M = TypeVar("M", bound=BaseModel)
@@ -90,7 +92,9 @@ class Decoder(Generic[M]):
 
     def __init__(self, model: type[M], max_items: int) -> None:
         self._one = TypeAdapter(model)
-        self._many = TypeAdapter(list[model])  # type: ignore[valid-type]  # the model is only known here
+        # Bounded here, too: millions of bad items in a small body would be millions of errors in memory.
+        bounded = Annotated[list[model], Field(max_length=max_items)]  # type: ignore[valid-type]  # known only here
+        self._many: TypeAdapter[list[M]] = TypeAdapter(bounded)
         self._max_items = max_items
 
     def decode(self, body: bytes, content_type: str) -> Items[M]:
@@ -112,15 +116,15 @@ class Decoder(Generic[M]):
 
     def _array(self, body: bytes) -> Items[M]:
         try:
-            items = self._many.validate_json(body)
-        except ValidationError:
-            return self._each(_loads(body))
-        self._bound(len(items))
-        return Items(items)
+            return Items(self._many.validate_json(body))
+        except ValidationError as error:
+            if error.error_count() == 1 and _is_too_long(error):
+                raise _too_many(self._max_items) from error
+        return self._separately(_cut(body, self._max_items))
 
     def _lines(self, body: bytes) -> Items[M]:
         lines = [line for line in body.splitlines() if line.strip()]
-        self._bound(len(lines))
+        _bound(len(lines), self._max_items)
         try:
             items = self._many.validate_json(b"[" + b",".join(lines) + b"]")
         except ValidationError:
@@ -128,10 +132,6 @@ class Decoder(Generic[M]):
         if len(items) == len(lines):
             return Items(items)
         return self._separately(lines)
-
-    def _each(self, values: list[Any]) -> Items[M]:
-        self._bound(len(values))
-        return self._separately([json.dumps(value).encode() for value in values])
 
     def _separately(self, bodies: Sequence[bytes]) -> Items[M]:
         good: list[M] = []
@@ -143,10 +143,6 @@ class Decoder(Generic[M]):
                 rejected.append(Rejection(index, validation_errors(error)[:MAX_ERRORS_PER_ITEM]))
         return Items(good, rejected)
 
-    def _bound(self, count: int) -> None:
-        if count > self._max_items:
-            raise TooLargeError(f"{count} items in one request; limits.batch_items is {self._max_items}")
-
 
 def _refuse_unreadable(error: ValidationError) -> None:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -154,18 +150,50 @@ def _refuse_unreadable(error: ValidationError) -> None:
         raise MalformedError(f"the body is not JSON: {first['msg']}") from error
 
 
-def _loads(body: bytes) -> list[Any]:
-    """The values of an array, read more leniently than an item may be: what is wrong with one is its own error.
+def _cut(body: bytes, most: int) -> list[bytes]:
+    """An array's items as they were sent, each to be judged alone.
 
-    So bytes that are no UTF-8, lone surrogates, NaN and endless numbers cost one item, not the batch.
+    Raises MalformedError, and TooLargeError past `most`. Reads more than an item may hold: bytes that are no UTF-8,
+    lone surrogates, NaN and endless numbers cost the item that has them, not the batch.
     """
+    text = body.decode("utf-8", "surrogateescape")
+    items: list[bytes] = []
     try:
-        values = json.loads(body.decode("utf-8", "surrogateescape"), parse_int=_integer)
-    except (ValueError, RecursionError) as error:
+        at = _skip(text, _skip(text, 0) + 1)
+        while True:
+            end = LENIENT.raw_decode(text, at)[1]
+            items.append(text[at:end].encode("utf-8", "surrogateescape"))
+            _bound(len(items), most)
+            at = _skip(text, end)
+            if text[at] == "]":
+                break
+            if text[at] != ",":
+                raise ValueError(f"no comma between items at character {at}")  # noqa: TRY301 - told like the others
+            at = _skip(text, at + 1)
+        if _skip(text, at + 1) < len(text):
+            raise ValueError("something follows the array")  # noqa: TRY301
+    except (ValueError, IndexError, RecursionError) as error:
         raise MalformedError(f"the body is not JSON: {error}") from error
-    assert isinstance(values, list)  # noqa: S101 - the body begins with a bracket
-    return values
+    return items
 
 
-def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+def _skip(text: str, at: int) -> int:
+    """The place of the first character from `at` on that is no white space."""
+    found = SPACE.match(text, at)
+    assert found is not None  # noqa: S101 - it matches nothing, too
+    return found.end()
+
+
+def _bound(count: int, most: int) -> None:
+    if count > most:
+        raise _too_many(most)
+
+
+def _too_many(most: int) -> TooLargeError:
+    return TooLargeError(f"more than {most} items in one request (limits.batch_items)")
+
+
+def _is_too_long(error: ValidationError) -> bool:
+    """Whether it is the array itself that has too many items."""
+    first = error.errors(include_input=False)[0]
+    return first["type"] == "too_long" and not first["loc"]

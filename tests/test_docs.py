@@ -86,6 +86,12 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
     assert wrong == []
 
 
+def test_the_index_lists_every_document() -> None:
+    index = (ROOT / "docs/README.md").read_text("utf-8")
+    listed = {(ROOT / "docs" / link).resolve() for link in LINK.findall(index)}
+    assert {path for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"} - listed == set()
+
+
 def setting_variables(model: type[BaseModel] = Settings, prefix: str = "FLEETPULSE_") -> Iterator[str]:
     for name, field in model.model_fields.items():
         kind = field.annotation

@@ -48,8 +48,11 @@ class Totals:
         """Writes the sums of the totals and these increments into the open transaction; returns them."""
         changes = {}
         for key, delta in deltas.items():
-            before = self.values.get(key) or Total(0.0, now)
-            changes[key] = Total(before.value + delta, before.created)
+            before = self.values.get(key)
+            if before is None:
+                changes[key] = Total(delta, now)
+            elif delta:
+                changes[key] = Total(before.value + delta, before.created)
         for chunk in chunks([(key.metric, _labels(key.labels), *total) for key, total in changes.items()]):
             self._connection.execute(_upsert(len(chunk)), [value for row in chunk for value in row])
         return changes

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fleetpulse import catalogue, config
@@ -68,10 +69,12 @@ class Journal:
 
     async def stop(self) -> None:
         """Writes everything that was submitted, then closes the file."""
-        await self.submit(SaveAgents(()))  # writes nothing, after everything that was submitted before
+        with suppress(OverloadedError):  # a full disk refuses this too: whoever waited was told
+            await self.submit(SaveAgents(()))  # writes nothing, after everything that was submitted before
         await asyncio.to_thread(self._writer.stop)
         self._reader.close()
-        self._connection.execute("PRAGMA optimize")
+        with suppress(sqlite3.OperationalError):  # it may want to write, too
+            self._connection.execute("PRAGMA optimize")
         self._connection.close()
 
     async def store(self, table: Table, rows: Sequence[Row]) -> Outcome:

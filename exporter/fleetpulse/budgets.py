@@ -22,12 +22,13 @@ class Budgets:
     def period_start(self, budget: Budget, now: float) -> datetime:
         """When the budget's period that holds `now` (Unix seconds) began."""
         minute, starts = self._known  # read and written whole: two threads ask
-        if minute != int(now // 60):  # no zone begins a day within a minute
-            starts = {known.name: self._period_start(known, now) for known in self.budgets}
-            self._known = (int(now // 60), starts)
+        this_minute = int(now // 60)  # no zone begins a day within a minute
+        if minute != this_minute:
+            starts = {known.name: self._period_start(known, this_minute * 60) for known in self.budgets}
+            self._known = (this_minute, starts)
         return starts[budget.name]
 
-    def _period_start(self, budget: Budget, now: float) -> datetime:
+    def _period_start(self, budget: Budget, now: int) -> datetime:
         # Where clocks are turned back at midnight, the day begins with the first of the two.
         today = datetime.fromtimestamp(now, self._zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if budget.period == "week":

@@ -264,10 +264,11 @@ def test_a_restart_keeps_every_agent_as_it_was(world: World) -> None:
     world.sweep(after=SILENCE + 1)
     world.beat("busy", pool_id="p", running_tasks=[{"task_id": 1}])
     world.beat("gone", "offline")
-    before = world.fleet.everyone()
+    before = {agent.agent_id: agent for agent in world.fleet.everyone()}
     world.told.clear()
     world.restart(down=5.0)
-    assert world.fleet.everyone() == before
+    assert {agent.agent_id: agent for agent in world.fleet.everyone()} == before
+    assert world.fleet.everyone()[0].agent_id == "silent", "the longest silent first"
     assert world.told == [], "nobody changed, so nothing is told"
     page = world.page()
     assert page.value("fleetpulse_agent_up", pool_id="default", agent_id="silent") == 0

@@ -71,7 +71,7 @@ class Limits(Section):
     """Bounds of everything that comes in; past a label's cap, values are counted under `other`."""
 
     body_bytes: Positive = Field(8 * 2**20, description="Largest request body as sent.")
-    decompressed_bytes: Positive = Field(32 * 2**20, description="Largest request body once decompressed.")
+    decompressed_bytes: Positive = Field(16 * 2**20, description="Largest request body once decompressed.")
     batch_items: Positive = Field(10_000, description="Most items in one request.")
     sources: Positive = Field(50, description="Distinct `source` label values.")
     models: Positive = Field(100, description="Distinct `model` label values.")

@@ -113,15 +113,6 @@ class Journal:
         rows = self._reader.execute("SELECT agent_id, received_at, state FROM agents ORDER BY received_at")
         return [AgentState(*row) for row in rows]
 
-    def spent_since(self, start: float, source: str | None, model: str | None) -> float:
-        """Sum of known costs received since `start`: what a budget that is new in the configuration begins with."""
-        (spent,) = self._reader.execute(
-            "SELECT total(cost) FROM requests WHERE received_at >= ?1 AND (?2 IS NULL OR source = ?2) "
-            "AND (?3 IS NULL OR model = ?3)",
-            (start, source, model),
-        ).fetchone()
-        return float(spent)
-
     def extent(self, table: Table) -> tuple[int, float | None]:
         """How many rows a table keeps (ids have no holes but at the old end), and when its oldest was received."""
         (first, last) = self._reader.execute(f"SELECT min(id), max(id) FROM {table.name}").fetchone()  # noqa: S608
@@ -205,6 +196,7 @@ class Journal:
         self.writable = commit.failure != "storage"
         if commit.failure:
             self._failures.labels(commit.failure).inc()
+        if all(isinstance(result, Exception) for result in commit.results):
             return
         self._commits.inc()
         self._commit_seconds.observe(commit.seconds)

@@ -100,6 +100,9 @@ def open_writer(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.C
     try:
         _configure(connection, synchronous)
         _migrate(connection, path)
+    except sqlite3.OperationalError as error:  # a full disk, for one
+        connection.close()
+        raise ConfigError(f"the journal {path} cannot be written: {error}; make room, or see data_dir") from error
     except BaseException:
         connection.close()
         raise

@@ -4,16 +4,19 @@ This is one function around each handler rather than a chain of aiohttp middlewa
 request of a busy exporter several microseconds, and three of them cost more than storing a request log.
 """
 
+import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 
 from aiohttp import web
 from prometheus_client import Counter
 
 from fleetpulse import catalogue
+from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.web.guard import Guard, public
-from fleetpulse.web.problems import answer_error, remember_response
+from fleetpulse.web.problems import answer_error, problem_response, remember_response
 
 UNKNOWN_ROUTE = "none"
 CATCH_ALL = "/{path}"
@@ -25,6 +28,16 @@ class Entry:
     def __init__(self, guard: Guard, instruments: Instruments) -> None:
         self._guard = guard
         self._answers = instruments.counter(catalogue.HTTP_REQUESTS)
+        self._under_way = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuses what comes from now on, and waits (so long at the most) for what is under way to be answered."""
+        self._draining = True
+        if self._under_way:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
 
     def install(self, app: web.Application, routes: Iterable[web.RouteDef]) -> None:
         """Adds the routes, and an answer for every address that is none of them.
@@ -33,7 +46,7 @@ class Entry:
         """
         app.on_response_prepare.append(remember_response)
         app.add_routes([self._enclose(route) for route in routes])
-        app.add_routes([self._enclose(web.route("*", "/{path:.*}", _no_such_route), UNKNOWN_ROUTE)])
+        app.add_routes([self._enclose(web.route("*", "/{path:(?s:.*)}", _no_such_route), UNKNOWN_ROUTE)])
 
     def _enclose(self, route: web.RouteDef, name: str | None = None) -> web.RouteDef:
         handler, admit = route.handler, self._guard.door(route.handler)
@@ -44,7 +57,10 @@ class Entry:
             return answers.labels(path, str(status))
 
         async def enter(request: web.Request) -> web.StreamResponse:
+            self._under_way += 1
             try:
+                if self._draining:
+                    return _stopping()
                 asking = admit(request)
                 if asking is not None:
                     await asking
@@ -55,10 +71,20 @@ class Entry:
                 response = answer_error(request, error)
             except Exception as error:  # noqa: BLE001 - this is where every error of every handler ends
                 response = answer_error(request, error)
+            finally:
+                self._under_way -= 1
+                if self._draining and not self._under_way:
+                    self._idle.set()
             counted(response.status).inc()
             return response
 
         return web.RouteDef(route.method, route.path, enter, route.kwargs)
+
+
+def _stopping() -> web.Response:
+    response = problem_response(OverloadedError("the exporter is stopping; nothing of this call was kept"))
+    response.force_close()
+    return response
 
 
 @public

@@ -39,8 +39,8 @@ class IngestEndpoints:
     @requires(Role.REPORTER)
     async def log_request(self, request: web.Request) -> web.Response:
         """Stores request logs: one object, an array, or NDJSON."""
-        body = await read_body(request, self._limits)
         try:
+            body = await read_body(request, self._limits)
             items = self._requests.decode(body, request.content_type)
         except InvalidInputError:
             self._pipeline.count("request", "rejected", 1)
@@ -59,10 +59,9 @@ class IngestEndpoints:
     @requires(Role.REPORTER)
     async def ping(self, request: web.Request) -> web.Response:
         """Takes one agent's heartbeat."""
-        body = await read_body(request, self._limits)
         try:
             agent_id = _agent_id(request.match_info["agent_id"])
-            heartbeat = self._heartbeat.one(body)
+            heartbeat = self._heartbeat.one(await read_body(request, self._limits))
         except InvalidInputError:
             self._pipeline.count("heartbeat", "rejected", 1)
             raise
@@ -72,7 +71,11 @@ class IngestEndpoints:
     @requires(Role.REPORTER)
     async def ping_many(self, request: web.Request) -> web.Response:
         """Takes many agents' heartbeats; each names its agent."""
-        items = self._heartbeats.decode(await read_body(request, self._limits), request.content_type)
+        try:
+            items = self._heartbeats.decode(await read_body(request, self._limits), request.content_type)
+        except InvalidInputError:
+            self._pipeline.count("heartbeat", "rejected", 1)
+            raise
         self._pipeline.count("heartbeat", "rejected", len(items.rejected))
         refused = self._pipeline.heartbeats(items.good, principal_of(request).pool_id)
         rejected = _rejected(items) + _refused(items, refused)

@@ -15,6 +15,13 @@ from fleetpulse.errors import ConfigError, JournalDamagedError
 PAGE_BYTES = 8_192  # halves the pages that random request ids touch in the unique index, compared with 4 KiB
 CACHE_KIB = 128 * 1024
 WAL_PAGES = 4_000
+STORAGE_CODES = {  # the write was sound and storage refused it; BUSY: someone else's transaction holds the file
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+}
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -100,13 +107,20 @@ def open_writer(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.C
     try:
         _configure(connection, synchronous)
         _migrate(connection, path)
-    except sqlite3.OperationalError as error:  # a full disk, for one
+    except sqlite3.OperationalError as error:
         connection.close()
+        if not is_refusal(error):
+            raise
         raise ConfigError(f"the journal {path} cannot be written: {error}; make room, or see data_dir") from error
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def is_refusal(error: sqlite3.Error) -> bool:
+    """Whether storage refuses to be written now (full, locked, read-only), which may pass by itself."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in STORAGE_CODES
 
 
 def _lock(path: Path) -> IO[bytes]:

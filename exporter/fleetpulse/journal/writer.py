@@ -18,16 +18,10 @@ from typing import Protocol
 
 from fleetpulse.errors import StorageFullError
 from fleetpulse.journal.rows import DuplicateError, Row, Table, insert_each, insert_new
+from fleetpulse.journal.schema import is_refusal
 from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
 from fleetpulse.journal.writes import Adjustment, Batch, Outcome, Write
 
-STORAGE_CODES = {  # the write was sound and storage refused it; BUSY: someone else's transaction holds the file
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_BUSY,
-}
 log = logging.getLogger(__name__)
 
 Result = object | Exception
@@ -107,9 +101,7 @@ class Writer:
         return Commit(jobs, results, changes, time.perf_counter() - started)
 
     def _failed(self, jobs: list[Job], error: Exception, started: float) -> Commit:
-        refused = (
-            isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in STORAGE_CODES
-        )
+        refused = isinstance(error, sqlite3.Error) and is_refusal(error)
         if len(jobs) > 1 and not refused:
             return self._one_by_one(jobs, started)
         log.error("journal: a transaction of %d writes failed: %s", len(jobs), error)

@@ -173,13 +173,10 @@ async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]
 async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:
     """Stops the parts in order, losing nothing that was acknowledged."""
     parts.ops.ready = False
-    for site in list(runner.sites):
-        await site.stop()
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
-    await parts.hub.stop()
-    await parts.entry.drain(DRAIN_SECONDS)
+    await asyncio.gather(parts.entry.drain(DRAIN_SECONDS), parts.hub.stop())
     await runner.cleanup()
     await parts.pipeline.drain()
     await parts.journal.stop()

@@ -30,7 +30,7 @@ from fleetpulse.journal import (
     Total,
 )
 from fleetpulse.pricing import Pricer
-from fleetpulse.series.store import SeriesStore
+from fleetpulse.series.store import REMEMBERED, SeriesStore
 from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
 from fleetpulse.spending import settle_budgets
 
@@ -111,13 +111,14 @@ class Pipeline:
         now = self._clock()
         return await self._store_rows("alert", ALERTS, [_alert_row(event, now) for event in events])
 
-    def stored(self, _table: Table, rows: Sequence[Row]) -> None:
+    def stored(self, table: Table, rows: Sequence[Row]) -> None:
         """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""
-        requests = [row for row in rows if isinstance(row, RequestRow)]
-        self._store.remember(requests)
-        self._tell("requests", [(row.request_id, row) for row in requests])
-        alerts = [row for row in rows if isinstance(row, AlertRow)]
-        self._tell("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
+        if table is ALERTS:
+            alerts = [row for row in rows if isinstance(row, AlertRow)]
+            self._tell("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
+        else:
+            self._store.remember([row for row in rows[-REMEMBERED:] if isinstance(row, RequestRow)])
+            self._tell("requests", [(row[0], row) for row in rows])
 
     def heartbeat(self, agent_id: str, heartbeat: Heartbeat, pool_id: str | None = None) -> None:
         """Takes one heartbeat in. Raises OverloadedError for a new agent past the limits."""

@@ -154,14 +154,14 @@ class Journal:
         self._writer.put(group)
 
     def _handle(self, commit: Commit) -> None:
-        self._busy = bool(self._waiting)
-        if self._busy:
-            self._hand_over()  # first, so that the writer works while the loop answers
         self._observe(commit)
         self._on_changes(commit.changes)
         self._stored(commit)
         for job, result in zip(commit.jobs, commit.results, strict=True):
             self._finish(job, result)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._loop.call_soon(self._hand_over)  # while the writer works, the loop answers
 
     def _stored(self, commit: Commit) -> None:
         new: dict[Table, list[Row]] = {}

@@ -19,7 +19,7 @@ from fleetpulse.series.text import header, labelled, number
 DURABLE = {metric.name: metric for metric in catalogue.METRICS if metric.durable}
 SUM_PART = "sum"
 RENDERED = 50  # children in one step: a changed histogram takes 20 microseconds
-REMEMBERED = 32  # rows of one transaction that may become exemplars: only the newest of a bucket stays anyway
+REMEMBERED = 8  # newest rows of one transaction that may become exemplars
 HISTOGRAM_PARTS = (BUCKET, SUM)
 
 

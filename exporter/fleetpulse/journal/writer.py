@@ -153,7 +153,7 @@ class Writer:
         return [Outcome(batch.rows, 0) for batch in batches]
 
     def _insert_each(self, batches: list[Batch]) -> list[Outcome]:
-        """Inserts row by row, in order, so that each batch learns which of its rows were new."""
+        """Inserts batch by batch, in order, so that each learns which of its rows were new."""
         return [self._insert_batch(batch) for batch in batches]
 
     def _insert_batch(self, batch: Batch) -> Outcome:

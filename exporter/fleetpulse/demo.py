@@ -1,7 +1,8 @@
 """The demo: made-up request logs and a made-up fleet, sent through the API like anyone else's.
 
 Owns what the made-up traffic looks like: four sources, AI and system commands, some failures, tokens and cost as
-the models would charge. Ids are new in every run, so a demo never counts as a duplicate of an earlier one.
+the models would charge; one model is the team's own and has no price. Ids are new in every run, so a demo never
+counts as a duplicate of an earlier one.
 """
 
 import random
@@ -17,13 +18,13 @@ TASK_TYPES = ("plan", "code", "review", "search")
 
 @dataclass(frozen=True)
 class Model:
-    """A model the demo's bots use; prices in USD per million tokens."""
+    """A model the demo's bots use; prices in USD per million tokens, None where nobody knows them."""
 
     name: str
     provider: str
     weight: int
-    input_price: float
-    output_price: float
+    input_price: float | None
+    output_price: float | None
 
 
 MODELS = (
@@ -31,6 +32,7 @@ MODELS = (
     Model("gpt-4o", "openai", 25, 2.50, 10.0),
     Model("claude-sonnet-4-5", "anthropic", 20, 3.0, 15.0),
     Model("deepseek-chat", "deepseek", 10, 0.28, 0.42),
+    Model("house-llm-70b", "self-hosted", 12, None, None),
 )
 AI_COMMANDS = ("/ask", "/translate", "/summarize", "/draw", "/code", "帮我写一份周报", "翻译这段话")
 SYSTEM_COMMANDS = ("/status", "/help", "/screenshot", "/restart", "查看系统状态")
@@ -71,7 +73,6 @@ class Traffic:
         tokens_in = int(rng.lognormvariate(6.3, 0.9)) + 1
         failure = self._failure()
         tokens_out = 0 if failure else int(rng.lognormvariate(5.2, 0.7)) + 1
-        cost = (tokens_in * model.input_price + tokens_out * model.output_price) / 1e6
         return {
             "command": rng.choice(AI_COMMANDS),
             "model": model.name,
@@ -79,7 +80,7 @@ class Traffic:
             "input_tokens": tokens_in,
             "output_tokens": tokens_out,
             "tokens_used": tokens_in + tokens_out,
-            "cost": round(cost, 8),
+            "cost": _cost(model, tokens_in, tokens_out),
             "execution_time": round(min(rng.lognormvariate(0.3, 0.7), 60.0), 3),
             "status": "success",
         } | failure
@@ -163,6 +164,12 @@ class Fleet:
             "workspace_id": f"ws-{self._rng.randrange(1, 9)}",
             "started_at": datetime.now(UTC).isoformat(),
         }
+
+
+def _cost(model: Model, tokens_in: int, tokens_out: int) -> float | None:
+    if model.input_price is None or model.output_price is None:
+        return None
+    return round((tokens_in * model.input_price + tokens_out * model.output_price) / 1e6, 8)
 
 
 def _wander(rng: random.Random, value: float, step: float) -> float:

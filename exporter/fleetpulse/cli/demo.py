@@ -21,6 +21,7 @@ from fleetpulse.sender import Sender
 
 DEFAULT_REQUESTS = 50
 ONCE_BATCH = 10
+SPREAD_SECONDS = 13.0  # for the default requests: more than two scrapes of 5 s
 STREAM_BATCH = 1_000
 TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
@@ -78,13 +79,20 @@ class Demo:
         self._fleet = fleet
 
     async def once(self, total: int) -> None:
-        """One heartbeat of every agent, then `total` requests as fast as they are taken."""
+        """One heartbeat of every agent, `total` requests, and the goodbye of one agent.
+
+        A few requests are spread over some scrapes of Prometheus, so that rates have something to show; many are
+        sent as fast as they are taken.
+        """
+        few = total <= DEFAULT_REQUESTS
         async with self._sender:
             await self._beat()
             with _progress(total) as advance:
                 while (left := total - self.tally.rows) > 0:
-                    await self._send(min(left, ONCE_BATCH if total <= DEFAULT_REQUESTS else STREAM_BATCH))
+                    await self._send(min(left, ONCE_BATCH if few else STREAM_BATCH))
                     advance(self.tally.rows)
+                    await asyncio.sleep(SPREAD_SECONDS * ONCE_BATCH / DEFAULT_REQUESTS if few else 0)
+            await self._sender.post("/api/v1/agents/ping", self._fleet.goodbyes()[-1:])
 
     async def stream(self, rate: float, total: int | None) -> None:
         """`rate` requests a second and a heartbeat every ten, until `total` or Ctrl-C; agents then say goodbye."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.harness import Exporter, clean_environment
+from tests.system.harness import Exporter, clean_environment, started
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,9 +34,4 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def exporter(tmp_path: Path) -> Iterator[Exporter]:
     """A running exporter."""
-    program = Exporter(tmp_path / "exporter")
-    try:
-        program.start()
-        yield program
-    finally:
-        program.stop()
+    yield from started(Exporter(tmp_path / "exporter"))

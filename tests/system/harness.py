@@ -14,9 +14,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.tools import ROOT, need_tool
 
@@ -287,3 +287,15 @@ class Stack:
             folder / "alertmanager.log",
             clean_environment(),
         )
+
+
+S = TypeVar("S", bound=Program | Stack)
+
+
+def started(it: S) -> Iterator[S]:
+    """The life of a fixture: starts it, gives it, and stops it however the tests end."""
+    try:
+        it.start()
+        yield it
+    finally:
+        it.stop()

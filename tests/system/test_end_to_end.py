@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.system.harness import Program, Stack, clean_environment, wait_for
+from tests.system.harness import Program, Stack, clean_environment, started, wait_for
 from tests.tools import ROOT
 from websockets.sync.client import connect
 
@@ -81,12 +81,7 @@ def first(heard: Heard, alertname: str) -> tuple[float, dict[str, Any]] | None:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of these tests' own: nobody else may spend of its budget."""
-    whole = Stack(tmp_path_factory.mktemp("end-to-end"))
-    try:
-        whole.start()
-        yield whole
-    finally:
-        whole.stop()
+    yield from started(Stack(tmp_path_factory.mktemp("end-to-end")))
 
 
 @contextmanager

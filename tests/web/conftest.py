@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.system.harness import started
 from tests.web.live_stand import DEADLINE, Serve, Stand
 from tests.web.server import Server
 
@@ -28,9 +29,5 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running exporter that the tests of the HTTP API share; it must not have stumbled over anything."""
     program = Server(tmp_path_factory.mktemp("server"))
-    try:
-        program.start()
-        yield program
-    finally:
-        program.stop()
+    yield from started(program)
     assert " ERROR fleetpulse" not in program.output()

@@ -58,13 +58,15 @@ class Entry:
 
         async def enter(request: web.Request) -> web.StreamResponse:
             self._under_way += 1
+            response: web.StreamResponse
             try:
                 if self._draining:
-                    return _stopping()
-                asking = admit(request)
-                if asking is not None:
-                    await asking
-                response = await handler(request)
+                    response = _stopping()
+                else:
+                    asking = admit(request)
+                    if asking is not None:
+                        await asking
+                    response = await handler(request)
             except web.HTTPException as error:
                 if error.status < 400:  # noqa: PLR2004 - a redirect is no error
                     raise
@@ -81,7 +83,7 @@ class Entry:
         return web.RouteDef(route.method, route.path, enter, route.kwargs)
 
 
-def _stopping() -> web.Response:
+def _stopping() -> web.StreamResponse:
     response = problem_response(OverloadedError("the exporter is stopping; nothing of this call was kept"))
     response.force_close()
     return response

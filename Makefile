@@ -57,9 +57,9 @@ bench: $(INSTALLED) ## Measure the claims of docs/performance.md (scripts that s
 
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	@command -v $(UV) >/dev/null || { echo "uv is not here: see https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(UV) pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 \
+	$(UV) pip compile --quiet pyproject.toml --extra server --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --output-file requirements.lock
-	$(UV) pip compile --quiet pyproject.toml --constraint requirements.lock --universal --python-version 3.11 \
+	$(UV) pip compile --quiet pyproject.toml --extra server --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --output-file requirements-runtime.lock
 
 clean: ## Remove what can be made again (keeps data/)

@@ -186,6 +186,7 @@ class Pipeline:
             item.session_id,
             item.trace_id,
             json.dumps(item.metadata, ensure_ascii=False) if item.metadata else None,
+            item.account_id,
         )
 
     def _publish(self, changes: Sequence[Change]) -> None:

@@ -136,6 +136,7 @@ class RequestLog(Signal):
     session_id: Identifier | None = None
     trace_id: Identifier | None = None
     metadata: Metadata | None = None
+    account_id: Identifier | None = None
 
     @model_validator(mode="after")
     def _cached_is_part_of_input(self) -> "RequestLog":

@@ -45,6 +45,7 @@ class RequestRow(NamedTuple):
     session_id: str | None
     trace_id: str | None
     metadata: str | None
+    account_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The request as the API and the live feed show it: documented names, RFC 3339 times, no empty fields."""

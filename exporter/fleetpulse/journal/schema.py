@@ -75,6 +75,32 @@ MIGRATIONS: tuple[str, ...] = (
         state TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE requests ADD COLUMN account_id TEXT;
+    CREATE TABLE prices (
+        model TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        set_at REAL NOT NULL,
+        set_by TEXT NOT NULL,
+        price TEXT NOT NULL,
+        PRIMARY KEY (model, provider)
+    ) WITHOUT ROWID;
+    CREATE TABLE corrections (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        made_at REAL NOT NULL,
+        made_by TEXT NOT NULL,
+        source TEXT NOT NULL,
+        model TEXT NOT NULL,
+        provider TEXT,
+        requests INTEGER NOT NULL,
+        cost REAL NOT NULL,
+        price TEXT NOT NULL
+    );
+    CREATE TABLE notes (
+        name TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 

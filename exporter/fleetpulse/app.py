@@ -9,7 +9,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import uvloop
@@ -21,13 +21,14 @@ from fleetpulse.config import Settings
 from fleetpulse.errors import ConfigError
 from fleetpulse.fleet import Fleet
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal import Journal, Retention
+from fleetpulse.journal import REQUESTS, Journal, Retention, Row, Table
 from fleetpulse.live import Hub, Policy
 from fleetpulse.pipeline import Pipeline, alert_json
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.exposition import Exposition
 from fleetpulse.series.fold import SeriesFold
 from fleetpulse.series.store import SeriesStore
+from fleetpulse.users import Users
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
 from fleetpulse.web.entry import Entry
@@ -53,6 +54,7 @@ class Parts:
     journal: Journal
     pipeline: Pipeline
     hub: Hub
+    users: Users
     ops: OpsEndpoints
     retention: Retention
     entry: Entry
@@ -106,12 +108,13 @@ def build(settings: Settings) -> Parts:
     exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
     ops = OpsEndpoints(settings, exposition, journal)
     _declare_topics(hub, fleet, journal)
+    users = Users(settings.limits.top_users, instruments)
     retention = Retention(journal, settings.journal, instruments)
     guard = Guard(Authenticator.from_settings(settings), settings)
     entry = Entry(guard, instruments)
     app = web.Application(client_max_size=settings.limits.body_bytes)
     entry.install(app, _routes(settings, guard, hub, pipeline, fleet, ops))
-    return Parts(settings, instruments, journal, pipeline, hub, ops, retention, entry, app)
+    return Parts(settings, instruments, journal, pipeline, hub, users, ops, retention, entry, app)
 
 
 def _declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
@@ -161,13 +164,21 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
 
 async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]:
     """Starts the parts in order; returns the background tasks that `shut_down` ends."""
-    parts.journal.start(parts.pipeline.stored)
+    known = parts.journal.newest_id(REQUESTS)
+    parts.journal.start(lambda table, rows: _stored(parts, table, rows))
     await parts.pipeline.settle_budgets()
     parts.pipeline.start()
     await parts.hub.start()
     await runner.setup()
     lag = LoopLag(parts.instruments)
-    return [asyncio.create_task(parts.retention.run()), asyncio.create_task(lag.run())]
+    background = (parts.retention.run(), lag.run(), parts.users.restore(parts.journal, known))
+    return [asyncio.create_task(work) for work in background]
+
+
+def _stored(parts: Parts, table: Table, rows: Sequence[Row]) -> None:
+    """Tells whoever follows what has just become durable."""
+    parts.pipeline.stored(table, rows)
+    parts.users.stored(table, rows)
 
 
 async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:

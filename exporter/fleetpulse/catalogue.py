@@ -80,6 +80,25 @@ UNPRICED = _metric(
     ("source", "model"),
     durable=True,
 )
+ACTIVE_USERS = _metric(
+    "active_users",
+    "gauge",
+    "Distinct users of requests in the last hour (to 5 minutes) and day (to an hour); an estimate, 1.6 % off at "
+    "one standard error. Of several replicas each counts its own.",
+    ("window",),
+)
+TOP_USER_REQUESTS = _metric(
+    "top_user_requests",
+    "gauge",
+    "Requests in the last day (to an hour) of the users with most of them; limits.top_users says how many.",
+    ("user_id",),
+)
+TOP_USER_COST = _metric(
+    "top_user_cost_usd",
+    "gauge",
+    "Cost in USD in the last day (to an hour) of the users who cost most, as known when it was stored.",
+    ("user_id",),
+)
 ALERT_EVENTS = _metric(
     "alert_events_total",
     "counter",

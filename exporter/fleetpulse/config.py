@@ -80,6 +80,9 @@ class Limits(Section):
     agent_series: Positive = Field(10_000, description="Agents with series of their own.")
     agents: Positive = Field(50_000, description="Agents remembered at all; past it, new ones are refused.")
     alertnames: Positive = Field(200, description="Distinct `alertname` label values.")
+    top_users: Annotated[int, Field(ge=0, le=100)] = Field(
+        10, description="Users named in series, those with most requests and most cost; 0 names nobody."
+    )
 
 
 class Journal(Section):

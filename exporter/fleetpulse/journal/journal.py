@@ -124,6 +124,11 @@ class Journal:
         ).fetchone()
         return last - first + 1, oldest
 
+    def newest_id(self, table: Table) -> int:
+        """The id of a table's newest row, 0 where there is none."""
+        (last,) = self._reader.execute(f"SELECT coalesce(max(id), 0) FROM {table.name}").fetchone()  # noqa: S608
+        return int(last)
+
     def used_bytes(self) -> int:
         """Bytes of pages in use, without free ones and without the write-ahead log."""
         (pages,) = self._reader.execute("PRAGMA page_count").fetchone()

@@ -14,7 +14,6 @@ Items in Data Streams (IMC 2017).
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -130,7 +129,7 @@ class Users(Collector):
         """Counts the last day's rows, up to and with the one of this id; later ones are heard of by `stored`."""
         try:
             await self._read(journal, last)
-        except sqlite3.Error:
+        except Exception:  # storage, most likely; the exporter goes on without these figures' past
             log.exception("the users of the last day are not known")
         self._complete = True
 

@@ -35,6 +35,7 @@ from grafana.builder.panels import (
 )
 from grafana.builder.promql import growth, or_zero, quantile, rate, select, step_growth, total
 from grafana.builder.queries import Query
+from grafana.builder.users import users
 
 FAILED = 'status!="success"'
 SUCCEEDED = 'status="success"'
@@ -69,7 +70,7 @@ def requests() -> model.Dashboard:
         ]
     )
     made = board.build()
-    made.panels = arrange((_alerts(), _totals(), _traffic(), _response_time(), _tokens(), _budgets()))
+    made.panels = arrange((_alerts(), _totals(), _traffic(), _response_time(), _tokens(), _budgets(), users()))
     return made
 
 
@@ -157,6 +158,12 @@ def _traffic() -> Row:
             "locale", decimals=0, by_threshold=False, limits=(0, None), fields=STATUS_COLORS, nothing="No requests"
         ),
     )
+    failures = stacked_bars(
+        "Failures by kind",
+        "Requests in each hour that did not succeed, by how they ended. Exact.",
+        [Query(step_growth(catalogue.REQUESTS, FAILED, by=("status",)), "{{status}}", "range", "1h")],
+        Look("locale", decimals=0, by_threshold=False, limits=(0, None), fields=STATUS_COLORS),
+    )
     speed = curves(
         "Request rate",
         "Requests a second by source; an estimate from neighboring scrapes.",
@@ -164,7 +171,7 @@ def _traffic() -> Row:
         Look("reqps", by_threshold=False, limits=(0, None)),
     )
     charts = Line(9, ((12, by_hour), (12, by_day)))
-    return Row("Traffic and cost", (charts, Line(8, ((8, sources), (6, statuses), (10, speed)))))
+    return Row("Traffic and cost", (charts, Line(8, ((6, sources), (5, statuses), (6, failures), (7, speed)))))
 
 
 def _response_time() -> Row:

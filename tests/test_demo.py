@@ -23,13 +23,14 @@ def test_the_traffic_has_every_kind_of_thing() -> None:
     assert 0.02 < 1 - statuses["success"] / 2_000 < 0.15
     assert all(bool(item.error) == (item.status != "success") for item in items)
     assert any(item.total_tokens == 0 for item in items)
+    assert any(item.cached_tokens for item in items)
     assert sum(item.cost or 0 for item in items) > 0
     assert any("\u4e00" <= letter <= "\u9fff" for item in items for letter in item.command)
 
 
 def test_the_seed_decides_content_but_not_ids() -> None:
     one, same = (Traffic(random.Random(3)).requests(20) for _ in range(2))
-    changing = {"request_id", "timestamp"}
+    changing = {"request_id", "timestamp", "session_id"}
     assert [{**item, **dict.fromkeys(changing)} for item in one] == [
         {**item, **dict.fromkeys(changing)} for item in same
     ]

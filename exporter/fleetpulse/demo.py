@@ -23,16 +23,15 @@ class Model:
     name: str
     provider: str
     weight: int
-    input_price: float | None
-    output_price: float | None
+    prices: tuple[float, float, float] | None  # of input, cached input, output
 
 
 MODELS = (
-    Model("gpt-4o-mini", "openai", 45, 0.15, 0.60),
-    Model("gpt-4o", "openai", 25, 2.50, 10.0),
-    Model("claude-sonnet-4-5", "anthropic", 20, 3.0, 15.0),
-    Model("deepseek-chat", "deepseek", 10, 0.28, 0.42),
-    Model("house-llm-70b", "self-hosted", 12, None, None),
+    Model("gpt-4o-mini", "openai", 45, (0.15, 0.075, 0.60)),
+    Model("gpt-4o", "openai", 25, (2.50, 1.25, 10.0)),
+    Model("claude-sonnet-4-5", "anthropic", 20, (3.0, 0.30, 15.0)),
+    Model("deepseek-chat", "deepseek", 10, (0.28, 0.028, 0.42)),
+    Model("house-llm-70b", "self-hosted", 12, None),
 )
 AI_COMMANDS = ("/ask", "/translate", "/summarize", "/draw", "/code", "帮我写一份周报", "翻译这段话")
 SYSTEM_COMMANDS = ("/status", "/help", "/screenshot", "/restart", "查看系统状态")
@@ -55,10 +54,12 @@ class Traffic:
         """One request log that happened just now."""
         self._made += 1
         rng = self._rng
+        user = min(int(rng.expovariate(0.4)), USERS - 1) + 1
         common = {
             "request_id": f"demo-{self._run}-{self._made}",
             "source": rng.choices(tuple(SOURCES), tuple(SOURCES.values()))[0],
-            "user_id": f"user-{min(int(rng.expovariate(0.4)), USERS - 1) + 1}",
+            "user_id": f"user-{user}",
+            "session_id": f"{self._run}-{user}",
             "timestamp": datetime.now(UTC).isoformat(),
         }
         return common | (self._ai() if rng.random() < 0.8 else self._system())  # noqa: PLR2004 - 4 of 5 are AI
@@ -71,6 +72,7 @@ class Traffic:
         rng = self._rng
         model = rng.choices(MODELS, [one.weight for one in MODELS])[0]
         tokens_in = int(rng.lognormvariate(6.3, 0.9)) + 1
+        cached = int(tokens_in * rng.choice((0.0, 0.0, 0.5, 0.8)))
         failure = self._failure()
         tokens_out = 0 if failure else int(rng.lognormvariate(5.2, 0.7)) + 1
         return {
@@ -78,9 +80,10 @@ class Traffic:
             "model": model.name,
             "provider": model.provider,
             "input_tokens": tokens_in,
+            "cached_tokens": cached,
             "output_tokens": tokens_out,
             "tokens_used": tokens_in + tokens_out,
-            "cost": _cost(model, tokens_in, tokens_out),
+            "cost": _cost(model, (tokens_in - cached, cached, tokens_out)),
             "execution_time": round(min(rng.lognormvariate(0.3, 0.7), 60.0), 3),
             "status": "success",
         } | failure
@@ -166,10 +169,11 @@ class Fleet:
         }
 
 
-def _cost(model: Model, tokens_in: int, tokens_out: int) -> float | None:
-    if model.input_price is None or model.output_price is None:
+def _cost(model: Model, tokens: tuple[int, int, int]) -> float | None:
+    """USD for tokens of input, cached input and output."""
+    if model.prices is None:
         return None
-    return round((tokens_in * model.input_price + tokens_out * model.output_price) / 1e6, 8)
+    return round(sum(count * price for count, price in zip(tokens, model.prices, strict=True)) / 1e6, 8)
 
 
 def _wander(rng: random.Random, value: float, step: float) -> float:

@@ -1,0 +1,1 @@
+"""OpenTelemetry's protocol (OTLP): what is common to taking signals in and sending them out."""

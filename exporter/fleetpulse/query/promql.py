@@ -1,0 +1,5 @@
+"""Prometheus' HTTP API: instant and range queries."""
+
+
+class Prometheus:
+    """One Prometheus server."""

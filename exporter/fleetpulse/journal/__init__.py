@@ -1,6 +1,8 @@
 """The journal: SQLite, one writer thread with group commit, persisted totals in the same transaction."""
 
+from fleetpulse.journal.following import Numbered, Page, newest_id, oldest_id, received_after, rows_after
 from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
+from fleetpulse.journal.notes import SaveNote, read_note
 from fleetpulse.journal.retention import Retention
 from fleetpulse.journal.rows import AlertRow, RequestRow, Row, Table, rfc3339
 from fleetpulse.journal.spending import spent_since
@@ -17,13 +19,21 @@ __all__ = [
     "Deltas",
     "Journal",
     "Key",
+    "Numbered",
     "Outcome",
+    "Page",
     "RequestRow",
     "Retention",
     "Row",
     "SaveAgents",
+    "SaveNote",
     "Table",
     "Total",
+    "newest_id",
+    "oldest_id",
+    "read_note",
+    "received_after",
     "rfc3339",
+    "rows_after",
     "spent_since",
 ]

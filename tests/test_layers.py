@@ -107,8 +107,8 @@ def names_metrics(tree: ast.AST) -> bool:
 
 ROOMS: list[tuple[str, Callable[[ast.AST], bool], tuple[str, ...]]] = [
     ("aiohttp.web", uses_aiohttp_web, ("web", "app")),
-    ("SQL", uses_sql, ("journal",)),
-    ("sqlite3", uses_sqlite, ("journal", "cli")),  # `fleetpulse check` says what SQLite says
+    ("SQL", uses_sql, ("journal", "query")),
+    ("sqlite3", uses_sqlite, ("journal", "query", "cli")),  # `fleetpulse check` says what SQLite says
     ("the environment", uses_environment, ("config", "stack", "cli")),
     ("single variables of the environment", picks_from_environment, ("config",)),
     ("metric names", names_metrics, ("catalogue",)),

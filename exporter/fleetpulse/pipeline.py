@@ -9,7 +9,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from fleetpulse import catalogue
@@ -234,26 +233,7 @@ class Pipeline:
 
 def alert_json(row: AlertRow) -> dict[str, object]:
     """An alert event as the documents show it, with what Alertmanager says besides."""
-    labels = json.loads(row.labels)
-    annotations = json.loads(row.annotations)
-    return {
-        "alert_id": f"{row.alertname}_{row.fingerprint}_{int(datetime.fromisoformat(row.starts_at).timestamp())}",
-        "alert_type": labels.get("alert_type", row.alertname),
-        "account_id": labels.get("account_id"),
-        "message": annotations.get("description") or annotations.get("summary") or row.alertname,
-        "resolved": row.status == "resolved",
-        "alertname": row.alertname,
-        "status": row.status,
-        "severity": row.severity,
-        "summary": annotations.get("summary"),
-        "starts_at": row.starts_at,
-        "ends_at": row.ends_at,
-        "labels": labels,
-        "annotations": annotations,
-        "runbook_url": annotations.get("runbook_url"),
-        "fingerprint": row.fingerprint,
-        "received_at": row.received_at,
-    }
+    return row.as_json()
 
 
 def _alert_row(event: AlertEvent, now: float) -> AlertRow:

@@ -72,6 +72,30 @@ class AlertRow(NamedTuple):
     annotations: str
     generator_url: str
 
+    def as_json(self) -> dict[str, object]:
+        """The alert event as the documents show it, with what Alertmanager says besides."""
+        labels = json.loads(self.labels)
+        annotations = json.loads(self.annotations)
+        began = int(datetime.fromisoformat(self.starts_at).timestamp())
+        return {
+            "alert_id": f"{self.alertname}_{self.fingerprint}_{began}",
+            "alert_type": labels.get("alert_type", self.alertname),
+            "account_id": labels.get("account_id"),
+            "message": annotations.get("description") or annotations.get("summary") or self.alertname,
+            "resolved": self.status == "resolved",
+            "alertname": self.alertname,
+            "status": self.status,
+            "severity": self.severity,
+            "summary": annotations.get("summary"),
+            "starts_at": self.starts_at,
+            "ends_at": self.ends_at,
+            "labels": labels,
+            "annotations": annotations,
+            "runbook_url": annotations.get("runbook_url"),
+            "fingerprint": self.fingerprint,
+            "received_at": self.received_at,
+        }
+
 
 Row = RequestRow | AlertRow
 

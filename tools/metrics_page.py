@@ -25,7 +25,7 @@ process started; read them with `rate()` and `increase()` as usual.
 """
 # Families by the part of their names that follows the prefix; the first that fits takes a metric.
 CHAPTERS = {
-    "Request logs": ("request", "tokens", "cost", "unpriced", "active_users", "top_user"),
+    "Request logs": ("request", "tokens", "cost", "unpriced", "priced", "active_users", "top_user"),
     "Budgets and thresholds": ("budget", "threshold"),
     "Agents": ("agent",),
     "Live feed": ("live",),

@@ -80,6 +80,14 @@ UNPRICED = _metric(
     ("source", "model"),
     durable=True,
 )
+PRICED_AFTERWARDS = _metric(
+    "priced_afterwards_requests_total",
+    "counter",
+    "Unpriced requests that got a cost later, which is in the totals since. Those still unpriced: "
+    "fleetpulse_unpriced_requests_total less this, which has no series before the first.",
+    ("source", "model"),
+    durable=True,
+)
 ACTIVE_USERS = _metric(
     "active_users",
     "gauge",
@@ -132,6 +140,31 @@ BUDGET_SPENT = _metric(
     "gauge",
     "Exact spend in the budget's current period, which begins at midnight, Monday or the first in the configured "
     "time zone. A request counts when it is received.",
+    ("budget", "scope", "target", "period"),
+)
+BUDGET_COST = _metric(
+    "budget_cost_usd_total",
+    "counter",
+    "Spend of the budget over all its periods: what a pace is measured by, across the turn of a period.",
+    ("budget", "scope", "target", "period"),
+)
+BUDGET_UNPRICED = _metric(
+    "budget_unpriced_requests",
+    "gauge",
+    "Requests of the current period that the budget is of and that have no cost (yet): while there are any, the "
+    "spend is a lower bound.",
+    ("budget", "scope", "target", "period"),
+)
+BUDGET_PERIOD_START = _metric(
+    "budget_period_start_timestamp_seconds",
+    "gauge",
+    "When the budget's current period began.",
+    ("budget", "scope", "target", "period"),
+)
+BUDGET_PERIOD_END = _metric(
+    "budget_period_end_timestamp_seconds",
+    "gauge",
+    "When the budget's current period ends.",
     ("budget", "scope", "target", "period"),
 )
 THRESHOLD = _metric(

@@ -31,12 +31,14 @@ from fleetpulse.series.store import SeriesStore
 from fleetpulse.users import Users
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
+from fleetpulse.web.docs import DocsEndpoints
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.ingest import IngestEndpoints
 from fleetpulse.web.live import LiveEndpoints
 from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
+from fleetpulse.web.pages import StaticEndpoints
 
 DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
 SHUTDOWN_SECONDS = 5.0
@@ -110,10 +112,13 @@ def build(settings: Settings) -> Parts:
     _declare_topics(hub, fleet, journal)
     users = Users(settings.limits.top_users, instruments)
     retention = Retention(journal, settings.journal, instruments)
-    guard = Guard(Authenticator.from_settings(settings), settings)
+    authenticator = Authenticator.from_settings(settings)
+    guard = Guard(authenticator, settings)
     entry = Entry(guard, instruments)
     app = web.Application(client_max_size=settings.limits.body_bytes)
-    entry.install(app, _routes(settings, guard, hub, pipeline, fleet, ops))
+    routes = _routes(settings, guard, hub, pipeline, fleet, ops)
+    docs = DocsEndpoints(routes, lambda: authenticator.enabled)
+    entry.install(app, [*routes, *docs.routes()])
     return Parts(settings, instruments, journal, pipeline, hub, users, ops, retention, entry, app)
 
 
@@ -144,6 +149,7 @@ def _routes(  # noqa: PLR0913 - what the handlers work on
         AgentEndpoints(fleet),
         AlertEndpoints(pipeline, settings.limits),
         LiveEndpoints(hub, settings, guard),
+        StaticEndpoints(),
     )
     return [route for group in endpoints for route in group.routes()]
 

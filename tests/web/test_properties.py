@@ -18,7 +18,8 @@ from fleetpulse.config import Settings
 
 PING = "/api/v1/agents/{agent_id}/ping"
 AGENTS = "/api/v1/agent-pools/{pool_id}/agents"
-READS = ("/", "/metrics", "/health", "/-/healthy", "/-/ready", "/api/v1/agent-pools", AGENTS)
+PAGES = ("/", "/docs", "/openapi.json", "/static/{name}")
+READS = (*PAGES, "/metrics", "/health", "/-/healthy", "/-/ready", "/api/v1/agent-pools", AGENTS)
 WRITES = (LOG_REQUEST, PINGS, PING, WEBHOOK)
 FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", "/api/v1/group-ai/monitor/ws/alerts")
 SIGNALS = {"request": {LOG_REQUEST}, "alert": {WEBHOOK}, "heartbeat": {PING, PINGS}}
@@ -164,7 +165,7 @@ def test_damaged_documents_and_any_bytes(
 def test_reading_with_any_query_and_headers(
     server: Server, path: str, query: str, headers: dict[str, str], part: str
 ) -> None:
-    target = f"{path.replace('{pool_id}', part or 'x')}?{query}"
+    target = f"{path.replace('{pool_id}', part or 'x').replace('{name}', part or 'docs.css')}?{query}"
     answer = server.send("GET", target, None, headers)
     lawful(answer)
     assert server.send("HEAD", target, None, headers).status == answer.status

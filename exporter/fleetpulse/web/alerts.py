@@ -15,9 +15,10 @@ from fleetpulse.config import Limits
 from fleetpulse.errors import InvalidInputError
 from fleetpulse.pipeline import Pipeline
 from fleetpulse.signals import AlertEvent, Identifier, LabelSet, Signal, Text
-from fleetpulse.web.answers import json_answer
+from fleetpulse.web.answers import Kept, json_answer
 from fleetpulse.web.body import Decoder, read_body
 from fleetpulse.web.guard import requires
+from fleetpulse.web.operations import operation
 from fleetpulse.web.problems import validation_errors
 
 MAX_ALERTS = 10_000
@@ -59,6 +60,25 @@ class WebhookMessage(Signal):
     alerts: Annotated[list[Any], Field(max_length=MAX_ALERTS)]
 
 
+class Notification(WebhookMessage):
+    """Alertmanager's webhook message, version 4."""
+
+    alerts: Annotated[list[WebhookAlert], Field(max_length=MAX_ALERTS)]
+
+
+EXAMPLE = {
+    "version": "4",
+    "receiver": "fleetpulse",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "Trial", "severity": "warning"},
+            "annotations": {"summary": "a trial"},
+            "startsAt": "2025-01-07T10:30:00Z",
+            "fingerprint": "f00d",
+        }
+    ],
+}
 ALERT = TypeAdapter(WebhookAlert)
 
 
@@ -75,10 +95,12 @@ class AlertEndpoints:
         return [web.post("/api/v1/alerts/webhook", self.webhook)]
 
     @requires(Role.REPORTER)
+    @operation("Alerts", answer=Kept, status=202, body=Notification, examples={"One alert": EXAMPLE})
     async def webhook(self, request: web.Request) -> web.Response:
-        """Stores each alert's change once; a repeated notification is acknowledged as a duplicate.
+        """Takes Alertmanager's notifications.
 
-        422 where no alert of the notification can be read.
+        Each change of each alert is stored once; a repeated notification is acknowledged as a duplicate. 422 where
+        no alert of the notification can be read.
         """
         message = self._message.one(await read_body(request, self._limits))
         events, rejected = _events(message.alerts)

@@ -5,17 +5,64 @@ import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+from pydantic import BeforeValidator, Field
+from typing_extensions import TypedDict
 
-from fleetpulse.errors import InvalidInputError
+from fleetpulse.web.operations import Query, read_query
 
 T = TypeVar("T")
 MAX_PAGE = 1_000
 LIMIT = re.compile("[0-9]{1,9}")
+
+
+class Reason(TypedDict):
+    """One thing that is wrong with an item: where in it, and what."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class Rejected(TypedDict):
+    """An item that was not kept: its place in the request from 0, and at most five reasons."""
+
+    index: int
+    errors: list[Reason]
+
+
+class Kept(TypedDict):
+    """What became of the items of a request; `accepted` ones are on disk."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[Rejected]
+
+
+class Taken(TypedDict):
+    """How many heartbeats were taken; `rejected` only where many were sent."""
+
+    accepted: int
+    rejected: NotRequired[list[Rejected]]
+
+
+def _digits(value: Any) -> Any:
+    """Refuses what Python reads as a number and nobody else does: ` 5`, `1_0`, `²`."""
+    if isinstance(value, str) and not LIMIT.fullmatch(value):
+        raise ValueError(f"must be a number from 1 to {MAX_PAGE}")
+    return value
+
+
+class Paged(Query):
+    """The query of a list that comes in pages."""
+
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(
+        100, ge=1, le=MAX_PAGE, description="Most items in a page."
+    )
+    cursor: str = Field("", description="`next_cursor` of the page before; without it, the first page.")
 
 
 def json_answer(data: Any, status: int = 200) -> web.Response:
@@ -65,17 +112,8 @@ def _accepted_head(now: int) -> bytes:
 
 
 def page(request: web.Request, items: Sequence[T], key: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-    """One page of items sorted by `key`, after `?cursor=`, at most `?limit=`; and the cursor of the next page."""
-    limit = _limit(request.query.get("limit", "100"))
-    cursor = request.query.get("cursor", "")
-    rest = [item for item in items if key(item) > cursor] if cursor else items
-    shown = rest[:limit]
-    return shown, key(shown[-1]) if len(rest) > limit else None
-
-
-def _limit(text: str) -> int:
-    if not LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE:
-        raise InvalidInputError(
-            "limit is out of range", [{"loc": ["query", "limit"], "msg": f"must be a number from 1 to {MAX_PAGE}"}]
-        )
-    return int(text)
+    """One page of items sorted by `key`, as the query (Paged) asks; and the cursor of the next page."""
+    query = read_query(request, Paged)
+    rest = [item for item in items if key(item) > query.cursor] if query.cursor else items
+    shown = rest[: query.limit]
+    return shown, key(shown[-1]) if len(rest) > query.limit else None

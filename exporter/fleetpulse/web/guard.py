@@ -28,8 +28,10 @@ Door = Callable[[web.Request], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Access:
-    role: Role | None  # None: anyone
+class Access:
+    """What a handler declares of its callers; no role: anyone."""
+
+    role: Role | None
     query_token: bool = False
     admits_itself: bool = False
 
@@ -48,17 +50,25 @@ class Admission:
 
 def requires(role: Role, *, query_token: bool = False) -> Callable[[_H], _H]:
     """Declares the role a handler needs; `query_token` also takes `?token=`, as EventSource can send no header."""
-    return _declare(_Access(role, query_token=query_token))
+    return _declare(Access(role, query_token=query_token))
 
 
 def public(handler: _H) -> _H:
     """Declares a handler that anyone may call: health checks."""
-    return _declare(_Access(None))(handler)
+    return _declare(Access(None))(handler)
 
 
 def admits_websocket(handler: _H) -> _H:
     """Declares a WebSocket handler, which must call `Guard.admit_websocket` before it upgrades."""
-    return _declare(_Access(None, admits_itself=True))(handler)
+    return _declare(Access(None, admits_itself=True))(handler)
+
+
+def access_of(handler: object) -> Access:
+    """What a handler declares. Raises RuntimeError where it declares nothing."""
+    access = getattr(handler, _ACCESS, None)
+    if not isinstance(access, Access):
+        raise RuntimeError(f"{handler} declares no access (requires, public, admits_websocket)")  # noqa: TRY004
+    return access
 
 
 def principal_of(request: web.Request) -> Principal:
@@ -80,9 +90,7 @@ class Guard:
         Raises RuntimeError now for a handler that declares no access, and ForbiddenError or UnauthenticatedError
         later for requests that may not pass.
         """
-        access = getattr(handler, _ACCESS, None)
-        if not isinstance(access, _Access):
-            raise RuntimeError(f"{handler} declares no access (requires, public, admits_websocket)")  # noqa: TRY004
+        access = access_of(handler)
         role = access.role
         if role is None:
             return self._check_page if access.admits_itself else _open
@@ -144,7 +152,7 @@ class Guard:
             )
 
 
-def _declare(access: _Access) -> Callable[[_H], _H]:
+def _declare(access: Access) -> Callable[[_H], _H]:
     def decorate(handler: _H) -> _H:
         setattr(handler, _ACCESS, access)
         return handler

@@ -10,12 +10,31 @@ from fleetpulse.config import Limits
 from fleetpulse.errors import FleetpulseError, InvalidInputError, OverloadedError
 from fleetpulse.pipeline import Pipeline
 from fleetpulse.signals import AgentHeartbeat, Heartbeat, Label, RequestLog
-from fleetpulse.web.answers import Acknowledgement
+from fleetpulse.web.answers import Acknowledgement, Kept, Taken
 from fleetpulse.web.body import Decoder, Items, Rejection, read_body
 from fleetpulse.web.guard import principal_of, requires
+from fleetpulse.web.operations import JSON, NDJSON, operation
 from fleetpulse.web.problems import validation_errors
 
 AGENT_ID: TypeAdapter[str] = TypeAdapter(Label)
+MANY = (JSON, NDJSON)
+REQUEST_LOG = {
+    "request_id": "r-1",
+    "source": "telegram",
+    "user_id": "42",
+    "command": "/ask",
+    "status": "success",
+    "execution_time": 1.4,
+    "model": "gpt-4o",
+    "input_tokens": 1200,
+    "output_tokens": 300,
+}
+HEARTBEAT = {
+    "status": "busy",
+    "cpu_usage": 45.5,
+    "memory_usage": 62.3,
+    "running_tasks": [{"task_id": 123, "task_type": "plan", "workspace_id": "ws-1"}],
+}
 
 
 class IngestEndpoints:
@@ -37,8 +56,21 @@ class IngestEndpoints:
         ]
 
     @requires(Role.REPORTER)
+    @operation(
+        "Sending",
+        answer=Kept,
+        status=202,
+        body=RequestLog | list[RequestLog],
+        body_media=MANY,
+        examples={"One request": REQUEST_LOG, "Many": [REQUEST_LOG, {**REQUEST_LOG, "request_id": "r-2"}]},
+    )
     async def log_request(self, request: web.Request) -> web.Response:
-        """Stores request logs: one object, an array, or NDJSON."""
+        """Stores request logs: one object, an array, or NDJSON.
+
+        The answer comes once every accepted one is on disk. An item that breaks the contract never rejects its
+        batch: it is listed under `rejected`. A `request_id` that is stored already is a duplicate and changes
+        nothing.
+        """
         try:
             body = await read_body(request, self._limits)
             items = self._requests.decode(body, request.content_type)
@@ -57,8 +89,19 @@ class IngestEndpoints:
         )
 
     @requires(Role.REPORTER)
+    @operation(
+        "Sending",
+        answer=Taken,
+        status=202,
+        path={"agent_id": Label},
+        body=Heartbeat,
+        examples={"A busy agent": HEARTBEAT, "Goodbye": {"status": "offline", "cpu_usage": 0, "memory_usage": 0}},
+    )
     async def ping(self, request: web.Request) -> web.Response:
-        """Takes one agent's heartbeat."""
+        """Takes one agent's heartbeat.
+
+        It is state: the newest counts. An agent without one for five minutes is offline.
+        """
         try:
             agent_id = _agent_id(request.match_info["agent_id"])
             heartbeat = self._heartbeat.one(await read_body(request, self._limits))
@@ -69,6 +112,14 @@ class IngestEndpoints:
         return Acknowledgement({"accepted": 1})
 
     @requires(Role.REPORTER)
+    @operation(
+        "Sending",
+        answer=Taken,
+        status=202,
+        body=AgentHeartbeat | list[AgentHeartbeat],
+        body_media=MANY,
+        examples={"Two agents": [{"agent_id": name, **HEARTBEAT} for name in ("agent-1", "agent-2")]},
+    )
     async def ping_many(self, request: web.Request) -> web.Response:
         """Takes many agents' heartbeats; each names its agent."""
         try:

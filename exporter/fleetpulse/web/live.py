@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from pydantic import Field
 
 from fleetpulse.auth import Principal, Role
 from fleetpulse.config import Settings
@@ -24,12 +25,27 @@ from fleetpulse.live import AlertEncoder, Cause, Hub, LiveEncoder, PoolEncoder, 
 from fleetpulse.live.client import Client
 from fleetpulse.live.sessions import AlertSession, LiveSession, PoolSession, Session, token_of
 from fleetpulse.web.guard import Admission, admits_websocket
+from fleetpulse.web.operations import Query, operation
 
 AUTH_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 _OVER = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 SUBPROTOCOL = "fleetpulse.live.v1"
 log = logging.getLogger(__name__)
+
+
+class Topics(Query):
+    """The query of `/ws/live`."""
+
+    topics: str = Field("", description="Topics to subscribe to at once, with commas between: `agents,requests`.")
+    token: str | None = Field(None, description="A credential, where no header can be sent.")
+
+
+class Token(Query):
+    """The query of the other addresses."""
+
+    token: str | None = Field(None, description="A credential, where no header can be sent.")
+
 
 MakeSession = Callable[[Client], Session]
 
@@ -72,8 +88,12 @@ class LiveEndpoints:
         ]
 
     @admits_websocket
+    @operation("Live feed", status=101, query=Topics, problems=(400,), websocket=True)
     async def live(self, request: web.Request) -> web.StreamResponse:
-        """Many topics on one connection: `docs/live.md`; `?topics=a,b` subscribes at once."""
+        """Many topics on one connection.
+
+        Subscribe by messages or by `topics`; resume by epoch and offset. See `docs/live.md`.
+        """
         topics = [topic for topic in request.query.get("topics", "").split(",") if topic]
 
         def session(client: Client) -> Session:
@@ -82,16 +102,21 @@ class LiveEndpoints:
         return await self._serve(request, "live", session)
 
     @admits_websocket
+    @operation("Live feed", status=101, query=Token, problems=(400,), websocket=True)
     async def pool_metrics(self, request: web.Request) -> web.StreamResponse:
-        """One pool's agents: `initial_metrics`, then `metrics_update` and `agent_offline`."""
+        """One pool's agents as they change.
+
+        `initial_metrics` first, then `metrics_update` and `agent_offline`.
+        """
         pool_id = request.match_info["pool_id"]
         return await self._serve(
             request, "pool", lambda client: PoolSession(self._hub, client, self._pool, pool_id)
         )
 
     @admits_websocket
+    @operation("Live feed", status=101, query=Token, problems=(400,), websocket=True)
     async def alerts(self, request: web.Request) -> web.StreamResponse:
-        """The last ten alerts at once, then each new one."""
+        """Alerts: the last ten at once, then each new one."""
         return await self._serve(request, "alerts", lambda client: AlertSession(self._hub, client, self._alert))
 
     async def _serve(self, request: web.Request, endpoint: str, make: MakeSession) -> web.StreamResponse:

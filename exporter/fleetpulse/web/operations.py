@@ -12,8 +12,9 @@
 The declared query model is the one that reads the query, so what is documented is what is checked. What follows
 from a declaration is not declared again: 401 and 403 from the role; 400, 413 and 422 from a body; 422 from a query
 or from typed parameters of the path; 503 always (the exporter may be stopping), saying more with `upstream`. Types
-are whatever pydantic's TypeAdapter takes; of answers TypedDicts do best: every field that is always there is
-required. Schemathesis holds every answer to its declaration, and finds it wrong where a field is undeclared.
+are whatever pydantic's TypeAdapter takes; of answers TypedDicts do best (from typing_extensions: on Python 3.11
+pydantic takes no others): every field that is always there is required. Schemathesis holds every answer to its
+declaration, and finds it wrong where a field is undeclared.
 """
 
 from collections import Counter

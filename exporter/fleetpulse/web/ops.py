@@ -5,8 +5,10 @@ import gzip
 import time
 from collections.abc import AsyncIterator, Iterable
 from html import escape
+from typing import Literal
 
 from aiohttp import web
+from typing_extensions import TypedDict
 
 import fleetpulse
 from fleetpulse import catalogue
@@ -15,12 +17,31 @@ from fleetpulse.config import Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
 from fleetpulse.series.exposition import Exposition
+from fleetpulse.series.text import OPENMETRICS
 from fleetpulse.web.answers import json_answer
 from fleetpulse.web.guard import public, requires
+from fleetpulse.web.operations import HTML, TEXT, Answer, operation
 
 GZIP_LEVEL = 1  # Prometheus is near: speed over size
 GZIP_MIN_BYTES = 1_024
 LAG_INTERVAL_SECONDS = 0.05
+
+
+class JournalHealth(TypedDict):
+    """Whether the journal can be written, and its size on disk."""
+
+    writable: bool
+    bytes: int
+
+
+class Health(TypedDict):
+    """The exporter's state; degraded while the journal cannot be written."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    uptime_seconds: float
+    ready: bool
+    journal: JournalHealth
 
 
 class LoopLag:
@@ -70,8 +91,13 @@ class OpsEndpoints:
         ]
 
     @requires(Role.VIEWER)
+    @operation("Operations", media=(TEXT, OPENMETRICS))
     async def metrics(self, request: web.Request) -> web.Response:
-        """The exposition, put together in steps between other work; compressed in another thread."""
+        """Every series, for Prometheus.
+
+        The text format 0.0.4, or OpenMetrics 1.0 with exemplars where that is accepted; compressed where gzip is.
+        """
+        # put together in steps between other work; compressed in another thread
         parts, content_type = self._exposition.parts(request.headers.get("Accept", ""))
         body = b"".join([part async for part in _in_steps(parts)])
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
@@ -81,8 +107,12 @@ class OpsEndpoints:
         return web.Response(body=body, headers=headers)
 
     @public
+    @operation("Operations", answer=Health)
     async def health(self, _request: web.Request) -> web.Response:
-        """The state in words. 200 even when degraded: restarting would not help, `/metrics` still works."""
+        """The state in words.
+
+        200 even when degraded (the journal cannot be written): restarting would not help, `/metrics` still works.
+        """
         writable = self._journal.writable
         return json_answer(
             {
@@ -95,18 +125,21 @@ class OpsEndpoints:
         )
 
     @public
+    @operation("Operations", media=(TEXT,))
     async def healthy(self, _request: web.Request) -> web.Response:
-        """The process answers."""
+        """Whether the process answers."""
         return web.Response(text="Fleetpulse is healthy.\n")
 
     @public
+    @operation("Operations", media=(TEXT,), answers={503: Answer("Starting or draining.", media=(TEXT,))})
     async def readiness(self, _request: web.Request) -> web.Response:
-        """200 while traffic is welcome."""
+        """Whether traffic is welcome."""
         if self.ready:
             return web.Response(text="Fleetpulse is ready.\n")
         return web.Response(status=503, text="Fleetpulse is starting or draining.\n", headers={"Retry-After": "1"})
 
     @public
+    @operation("Pages", media=(HTML,))
     async def landing(self, _request: web.Request) -> web.Response:
         """Where to go from here."""
         links = {

@@ -1,0 +1,23 @@
+"""The groups of the API's operations, in the order in which people meet them."""
+
+from collections.abc import Collection
+
+TAGS = {
+    "Sending": "What programs report: request logs and heartbeats.",
+    "Agents": "Agent pools as they are now.",
+    "Alerts": "What fires and what fired, and the way back from Alertmanager.",
+    "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",
+    "Operations": "Metrics, health and readiness, for machines and those who run them.",
+    "Pages": "Pages for people, and this document.",
+}
+
+
+def listed(used: Collection[str]) -> list[dict[str, str]]:
+    """The Tag Objects of the tags in use, known ones first."""
+    known = [{"name": name, "description": text} for name, text in TAGS.items() if name in used]
+    return known + [{"name": name} for name in sorted(set(used) - set(TAGS))]
+
+
+def rank(tag: str) -> int:
+    """A tag's place."""
+    return list(TAGS).index(tag) if tag in TAGS else len(TAGS)

@@ -3,16 +3,17 @@
 A test compares the page with what this prints, so a setting cannot be added without its description.
 """
 
+import inspect
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import AwareDatetime, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from fleetpulse.config import Budget, Settings
+from fleetpulse.config import Budget, LocalPrice, Settings
 
 PREFACE = """\
 # Configuration
@@ -39,6 +40,8 @@ limits:
 budgets:
   - {name: daily, limit_usd: 25}
   - {name: telegram, limit_usd: 300, period: month, source: telegram}
+prices:
+  - {model: our-llama-*, input_usd_per_million: 0.2, output_usd_per_million: 0.6}
 ```
 
 An unknown name in the file, or a value out of its bounds, stops the start with a message that names it;
@@ -59,6 +62,9 @@ KINDS = {
     str: "text",
     Path: "path",
     SecretStr: "secret",
+    AwareDatetime: "time",
+    Budget: "budget",
+    LocalPrice: "price",
 }
 
 
@@ -71,7 +77,7 @@ def page() -> str:
         if section is not None:
             heading = f"## `{name}`\n\n{section.__doc__}"
             parts.append(_table(heading, f"{name}.", section.model_fields, f"FLEETPULSE_{name.upper()}__"))
-    parts.append(_budget_table())
+    parts += [_list_table("budgets", Budget), _list_table("prices", LocalPrice)]
     return "\n".join(parts)
 
 
@@ -88,14 +94,16 @@ def _table(heading: str, prefix: str, fields: dict[str, FieldInfo], variable: st
     return "\n".join(rows) + "\n"
 
 
-def _budget_table() -> str:
+def _list_table(setting: str, item: type[BaseModel]) -> str:
     rows = [
-        f"## One of `budgets`\n\n{Budget.__doc__}\n",
+        f"## One of `{setting}`\n\n{inspect.getdoc(item)}\n",
         "| field | default | values | what it is |",
         "|---|---|---|---|",
     ]
-    for name, field in Budget.model_fields.items():
-        rows.append(f"| `{name}` | {_default(field)} | {_values(field)} | {_description(name, field)} |")
+    for name, field in item.model_fields.items():
+        rows.append(
+            f"| `{field.alias or name}` | {_default(field)} | {_values(field)} | {_description(name, field)} |"
+        )
     return "\n".join(rows) + "\n"
 
 
@@ -128,11 +136,13 @@ def _kind(annotation: Any) -> str:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in args)
+    if origin is Annotated:
+        return _kind(args[0])
     if origin in (Union, types.UnionType):
         return _kind(next(arg for arg in args if arg is not type(None)))
     if origin is tuple:
         return f"list of {_kind(args[0])}"
-    return "budget" if annotation is Budget else KINDS[annotation]
+    return KINDS[annotation]
 
 
 def _nested_metadata(annotation: Any) -> list[Any]:

@@ -28,7 +28,8 @@ MAX_LABELS = 64
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Patterns run inside pydantic's core: a Python validator per string would halve ingest.
-PRINTABLE = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"  # travels in URLs, labels and logs: no control characters, no line breaks
+# It travels in URLs, labels and logs: no control characters, no line breaks. In words that every dialect has.
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 NO_NUL = r"^[^\x00]*$"
 
 

@@ -38,6 +38,7 @@ from fleetpulse.web.ingest import IngestEndpoints
 from fleetpulse.web.live import LiveEndpoints
 from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
+from fleetpulse.web.otlp import OtlpEndpoints
 from fleetpulse.web.pages import StaticEndpoints
 
 DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
@@ -117,6 +118,7 @@ def build(settings: Settings) -> Parts:
     entry = Entry(guard, instruments)
     app = web.Application(client_max_size=settings.limits.body_bytes)
     routes = _routes(settings, guard, hub, pipeline, fleet, ops)
+    routes += OtlpEndpoints(pipeline, settings, instruments).routes()
     docs = DocsEndpoints(routes, lambda: authenticator.enabled)
     entry.install(app, [*routes, *docs.routes()])
     return Parts(settings, instruments, journal, pipeline, hub, users, ops, retention, entry, app)

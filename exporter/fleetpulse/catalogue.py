@@ -131,6 +131,15 @@ FOLDED_LABELS = _metric(
     durable=True,
 )
 
+OTLP_ITEMS_RECEIVED = _metric(
+    "otlp_items_received_total",
+    "counter",
+    "Spans and log records received over OTLP (signal: traces, logs), by what became of each: stored as a request "
+    "log, duplicate, ignored (it tells of no model call), rejected (invalid) or refused (overload; the sender was "
+    "told to try again).",
+    ("signal", "outcome"),
+)
+
 # Budgets and thresholds ---------------------------------------------------------------------------------------
 BUDGET_LIMIT = _metric(
     "budget_limit_usd", "gauge", "Limit of each configured budget.", ("budget", "scope", "target", "period")
@@ -273,6 +282,44 @@ JOURNAL_FAILURES = _metric(
     "journal_commit_failures_total", "counter", "Transactions that storage refused.", ("reason",)
 )
 JOURNAL_DELETED = _metric("journal_retention_deleted_total", "counter", "Rows deleted by retention.", ("table",))
+
+# OpenTelemetry out --------------------------------------------------------------------------------------------
+OTLP_LOGS_SENT = _metric(
+    "otlp_logs_sent_total",
+    "counter",
+    "Rows that the OTLP collector took as log records, each counted once however often it had to be sent.",
+    ("kind",),
+    durable=True,
+)
+OTLP_LOGS_LOST = _metric(
+    "otlp_logs_lost_total",
+    "counter",
+    "Rows that the OTLP collector never gets, by reason: rejected (by the collector), too_large (even alone), "
+    "deleted (by retention, before they could be sent).",
+    ("kind", "reason"),
+    durable=True,
+)
+OTLP_LOGS_BACKLOG = _metric(
+    "otlp_logs_backlog_rows",
+    "gauge",
+    "Rows in the journal that are to be sent yet. Since sending was turned on, rows are sent + lost + backlog.",
+    ("kind",),
+)
+OTLP_LOGS_LAG = _metric(
+    "otlp_logs_lag_seconds", "gauge", "How long the oldest row that is to be sent yet has waited; 0 when none has."
+)
+OTLP_LOGS_RETRIES = _metric(
+    "otlp_logs_retries_total",
+    "counter",
+    "Batches that have to be sent again, by what went wrong: unreachable, timeout, busy (429, 502, 503, 504) or "
+    "misdirected (the address or the credentials are wrong).",
+    ("reason",),
+)
+OTLP_LOGS_LAST_SUCCESS = _metric(
+    "otlp_logs_last_success_timestamp_seconds",
+    "gauge",
+    "When the OTLP collector last took a batch; 0 before the first since the start.",
+)
 
 # The service itself -------------------------------------------------------------------------------------------
 HTTP_REQUESTS = _metric("http_requests_total", "counter", "HTTP requests answered.", ("route", "code"))

@@ -135,7 +135,7 @@ class Agents(Section):
 
 
 class ModelPrice(Section):
-    """What calls of a model cost. Cached tokens are part of the input; without a price of their own they cost as it.
+    """What calls of a model cost. Cached tokens are part of the input; unless priced, they cost the same.
 
     A kind of tokens that has no price leaves the requests that used it unpriced. `request_usd` comes on top; alone,
     it is the whole price of a call, however many tokens.
@@ -223,6 +223,26 @@ class Live(Section):
     dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")
 
 
+class OpenTelemetry(Section):
+    """Sending log records and spans out; where to is said by OpenTelemetry's own variables, listed below."""
+
+    begin: Literal["newest", "oldest"] = Field(
+        "newest",
+        description="Where sending begins when it is turned on for the first time: with what is stored from then "
+        "on, or with the oldest row that is kept. Afterwards it goes on where it stopped.",
+    )
+
+
+class OtlpIn(Section):
+    """OpenTelemetry in: spans and events of model calls as request logs."""
+
+    events: Literal["unsampled", "always"] = Field(
+        "unsampled",
+        description="Which events of model calls become request logs: those whose span is not exported, or all; "
+        "`always` is for applications that send their spans elsewhere. Events know no duration.",
+    )
+
+
 class Stack(Section):
     """The other parts: where they are, and on which ports `fleetpulse up` starts them."""
 
@@ -231,9 +251,11 @@ class Stack(Section):
         9093, description="Alertmanager's port for `up`."
     )
     grafana_port: Annotated[int, Field(gt=0, lt=65_536)] = Field(3000, description="Grafana's port for `up`.")
+    loki_port: Annotated[int, Field(gt=0, lt=65_536)] = Field(3100, description="Loki's port on this machine.")
     prometheus_url: str | None = Field(None, description="Default: loopback at `prometheus_port`.")
     alertmanager_url: str | None = Field(None, description="Default: loopback at `alertmanager_port`.")
     grafana_url: str | None = Field(None, description="Default: loopback at `grafana_port`.")
+    loki_url: str | None = Field(None, description="Default: loopback at `loki_port`.")
 
 
 class Settings(BaseSettings):
@@ -257,6 +279,8 @@ class Settings(BaseSettings):
     thresholds: Thresholds = Thresholds()
     agents: Agents = Agents()
     live: Live = Live()
+    otlp_in: OtlpIn = OtlpIn()
+    opentelemetry: OpenTelemetry = OpenTelemetry()
     stack: Stack = Stack()
     budgets: tuple[Budget, ...] = Field(
         (Budget(name="daily", limit_usd=10.0),), description="Spending limits; default $10 a day in total."
@@ -321,6 +345,11 @@ class Settings(BaseSettings):
         """Where Grafana answers."""
         return self.stack.grafana_url or f"http://127.0.0.1:{self.stack.grafana_port}"
 
+    @property
+    def loki_url(self) -> str:
+        """Where Loki answers, if there is one."""
+        return self.stack.loki_url or f"http://127.0.0.1:{self.stack.loki_port}"
+
 
 def config_path() -> Path | None:
     """The configuration file in use, if any; a named file that is missing is an error."""
@@ -351,6 +380,11 @@ def load(**overrides: Any) -> Settings:
 def use_file(path: Path) -> None:
     """Makes `path` the configuration file of this process and of the processes it starts."""
     os.environ["FLEETPULSE_CONFIG"] = str(path.absolute())
+
+
+def otel_variables() -> dict[str, str]:
+    """OpenTelemetry's standard variables as they are set; `sinks/variables.py` knows what they mean."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_") and value.strip()}
 
 
 def unknown_variables() -> list[str]:

@@ -5,6 +5,7 @@ request of a busy exporter several microseconds, and three of them cost more tha
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -16,10 +17,12 @@ from fleetpulse import catalogue
 from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.web.guard import Guard, public
-from fleetpulse.web.problems import answer_error, problem_response, remember_response
+from fleetpulse.web.problems import answer_error, problem_response, remember_response, translation_of
 
 UNKNOWN_ROUTE = "none"
 CATCH_ALL = "/{path}"
+PARAMETER = re.compile(r"\{(\w+)\}")
+ANYTHING = r"{\1:[^/]+}"  # aiohttp's own rule leaves out braces, which an agent's name may hold
 
 
 class Entry:
@@ -50,7 +53,7 @@ class Entry:
 
     def _enclose(self, route: web.RouteDef, name: str | None = None) -> web.RouteDef:
         handler, admit = route.handler, self._guard.door(route.handler)
-        answers, path = self._answers, name or route.path
+        answers, path, translate = self._answers, name or route.path, translation_of(route.handler)
 
         @cache  # bounded by the statuses there are
         def counted(status: int) -> Counter:
@@ -78,9 +81,11 @@ class Entry:
                 if self._draining and not self._under_way:
                     self._idle.set()
             counted(response.status).inc()
+            if translate is not None and response.status >= 400 and isinstance(response, web.Response):  # noqa: PLR2004
+                return translate(request, response)
             return response
 
-        return web.RouteDef(route.method, route.path, enter, route.kwargs)
+        return web.RouteDef(route.method, PARAMETER.sub(ANYTHING, route.path), enter, route.kwargs)
 
 
 def _stopping() -> web.StreamResponse:

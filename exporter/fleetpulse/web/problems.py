@@ -8,7 +8,8 @@ answered with an id that the log explains. `docs/problems.md` lists the codes.
 import json
 import logging
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -44,8 +45,27 @@ _CODE_OF_STATUS = {400: "malformed", 401: "unauthenticated", 403: "forbidden", 4
     500: "internal",
 }
 _PREPARED = web.RequestKey("fleetpulse.prepared", web.StreamResponse)
+_TRANSLATION = "__fleetpulse_translation__"
+_H = TypeVar("_H", bound=Callable[..., Any])
+Translation = Callable[[web.Request, web.Response], web.Response]
 
 log = logging.getLogger(__name__)
+
+
+def translates_problems(translation: Translation) -> Callable[[_H], _H]:
+    """Declares a handler whose callers read errors in another form, which `translation` makes of the problem."""
+
+    def decorate(handler: _H) -> _H:
+        setattr(handler, _TRANSLATION, translation)
+        return handler
+
+    return decorate
+
+
+def translation_of(handler: object) -> Translation | None:
+    """What a handler declares, if it does."""
+    translation: Translation | None = getattr(handler, _TRANSLATION, None)
+    return translation
 
 
 def problem_response(error: Exception) -> web.Response:

@@ -1,0 +1,50 @@
+"""Tokens and cost, brought to one meaning: input includes what came from the cache, output includes reasoning.
+
+Instrumentations differ in that. Where the numbers themselves show which it was (a part larger than its whole; a
+total that only adds up one way), they are added; where they do not, they are taken as the conventions define them.
+"""
+
+from typing import Any
+
+from fleetpulse.otlp.plain import Attributes
+from fleetpulse.otlp.vocabulary import COST_PARTS
+
+COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "written_tokens", "reasoning_tokens", "total_tokens")
+
+
+def tokens(found: Attributes) -> Attributes:
+    """The token fields of a request log. What is no whole number is passed on, for validation to refuse."""
+    said = {name: found[name] for name in COUNTS if name in found}
+    if said and all(type(value) is int for value in said.values()):
+        _reconcile(said)
+    names = {"total_tokens": "tokens_used"}
+    kept = ("input_tokens", "output_tokens", "cached_tokens", "total_tokens")
+    return {names.get(name, name): said[name] for name in kept if name in said}
+
+
+def _reconcile(said: dict[str, int]) -> None:
+    """Adds cached tokens to input, and reasoning to output, where they were told apart from them."""
+    cached = said.get("cached_tokens", 0)
+    from_cache = cached + said.get("written_tokens", 0)
+    unread, reasoning = said.get("input_tokens", 0), said.get("reasoning_tokens", 0)
+    missing = said.get("total_tokens", 0) - unread - said.get("output_tokens", 0)
+    if cached > unread or (from_cache > 0 and missing in (from_cache, from_cache + reasoning)):
+        said["input_tokens"] = unread + from_cache
+        missing -= from_cache
+    if reasoning > 0 and missing == reasoning:
+        said["output_tokens"] = said.get("output_tokens", 0) + reasoning
+
+
+def cost(found: Attributes, rest: Attributes) -> Any:
+    """What the call cost in USD as the instrumentation says, None where it does not.
+
+    Instrumentations say 0 of a model they have no price for, so 0 is as good as nothing.
+    """
+    said = found.get("cost")
+    if said is None:
+        for names in COST_PARTS:
+            parts = [rest[name] for name in names if isinstance(rest.get(name), int | float)]
+            if parts:
+                said = sum(parts)
+                break
+    return said or None

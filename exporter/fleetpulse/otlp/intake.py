@@ -1,0 +1,124 @@
+"""From the body of an export request to validated request logs, and the account of everything else in it.
+
+What a request log may hold is decided by `RequestLog` alone: every call passes its validation. One that fails it is
+trimmed (long texts cut, control characters replaced, metadata left out) and tried once more; what fails again,
+such as a negative number of tokens, is rejected and the reason told.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from fleetpulse.otlp import wire_json, wire_protobuf
+from fleetpulse.otlp.calls import Source, Unreadable, of_record, of_span, source
+from fleetpulse.otlp.plain import Kind, Record, Span
+from fleetpulse.signals import RequestLog
+
+JSON, PROTOBUF = "application/json", "application/x-protobuf"
+WIRES = {JSON: wire_json.steps, PROTOBUF: wire_protobuf.steps}
+MAX_REASONS = 5
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+LABELS = {"source": 128, "model": 128, "provider": 128, "user_id": 200, "session_id": 200, "account_id": 200}
+TEXTS = {"command": 8_192, "error": 8_192}
+
+ONE: TypeAdapter[RequestLog] = TypeAdapter(RequestLog)
+MANY: TypeAdapter[list[RequestLog]] = TypeAdapter(list[RequestLog])
+
+
+@dataclass(slots=True)
+class Account:
+    """What came of the items of one request so far: the good, the ignored, and why others were rejected."""
+
+    good: list[RequestLog] = field(default_factory=list)
+    ignored: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def reasons(self, what: str) -> str:
+        """The rejections in words: `what` are spans or log records. Never shows what was sent."""
+        common = self.rejected.most_common(MAX_REASONS)
+        more = len(self.rejected) - len(common)
+        listed = "; ".join(f"{count} {what} rejected: {reason}" for reason, count in common)
+        return f"{listed}; and {more} other reasons" if more > 0 else listed
+
+
+class Intake:
+    """Reads export requests."""
+
+    def __init__(self, most: int, *, events: bool) -> None:
+        """At most so many items a request; `events`: whether events of exported spans are request logs, too."""
+        self._most = most
+        self._events = events
+
+    def read(self, kind: Kind, media: str, body: bytes, account: Account) -> Iterator[None]:
+        """Adds the items of a body to an account, a step at each `next`.
+
+        Raises MalformedError or TooLargeError: then nothing of the account may be used.
+        """
+        sources: dict[int, Source] = {}
+        for step in WIRES[media](kind, body, self._most):
+            key = id(step.origin)
+            if key not in sources:
+                sources = {key: source(step.origin)}
+            self._take(step.items, sources[key], account)
+            yield
+
+    def _take(self, items: list[Span] | list[Record], source: Source, account: Account) -> None:
+        found = []
+        for item in items:
+            try:
+                fields = self._fields(item, source)
+            except Unreadable as error:
+                account.rejected[str(error)] += 1
+            else:
+                if fields is None:
+                    account.ignored += 1
+                else:
+                    found.append(fields)
+        try:
+            account.good += MANY.validate_python(found)
+        except ValidationError:
+            _take_each(found, account)
+
+    def _fields(self, item: Span | Record, source: Source) -> dict[str, Any] | None:
+        if isinstance(item, Span):
+            return of_span(item, source)
+        return of_record(item, source, always=self._events)
+
+
+def _take_each(found: list[dict[str, Any]], account: Account) -> None:
+    for fields in found:
+        try:
+            account.good.append(_validated(fields))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            account.rejected[f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")] += 1
+
+
+def _validated(fields: dict[str, Any]) -> RequestLog:
+    try:
+        return ONE.validate_python(fields)
+    except ValidationError:
+        fields = _trimmed(fields)
+    try:
+        return ONE.validate_python(fields)
+    except ValidationError as error:
+        if any(each["loc"][:1] == ("metadata",) for each in error.errors(include_input=False)):
+            return ONE.validate_python(fields | {"metadata": None})
+        raise
+
+
+def _trimmed(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same within the bounds of text. A label of nothing but blanks is none."""
+    trimmed = dict(fields)
+    for name, most in LABELS.items():
+        if fields.get(name):
+            trimmed[name] = UNPRINTABLE.sub(" ", fields[name]).strip()[:most].strip() or None
+    for name, most in TEXTS.items():
+        if fields.get(name):
+            trimmed[name] = fields[name].replace("\x00", " ")[:most]
+    trimmed["source"] = trimmed["source"] or "unknown_service"
+    return {name: value for name, value in trimmed.items() if value is not None}

@@ -1,0 +1,40 @@
+"""An application like any other: it asks a model through the provider's own library, and knows of no telemetry.
+
+Where the provider answers is in `OPENAI_BASE_URL`, the key in `OPENAI_API_KEY`. It prints what it was answered.
+"""
+
+from openai import APIStatusError, OpenAI
+
+client = OpenAI(max_retries=0)
+
+
+def ask(text: str) -> str:
+    """One question, one answer."""
+    try:
+        answer = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": text}])
+    except APIStatusError as error:
+        return f"refused with {error.status_code}"
+    return answer.choices[0].message.content or ""
+
+
+def ask_streamed(text: str) -> str:
+    """The same, a word at a time."""
+    stream = client.chat.completions.create(
+        model="gpt-4o",
+        messages=[{"role": "user", "content": text}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    return "".join(choice.delta.content or "" for piece in stream for choice in piece.choices)
+
+
+def embed(text: str) -> list[float]:
+    """A text's vector."""
+    return client.embeddings.create(model="text-embedding-3-small", input=text, encoding_format="float").data[0].embedding
+
+
+print(ask("What is two and two?"))
+print(ask_streamed("两加二等于几?"))
+print(embed("two and two"))
+print(ask("429"))
+print(ask("500"))

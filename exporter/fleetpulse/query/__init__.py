@@ -1,1 +1,1 @@
-"""Query: what is asked of Prometheus, Alertmanager and the journal. Reads only; text of queries lives here alone."""
+"""Query: what is asked of Prometheus, Alertmanager and the journal. It only reads; their queries' text is here."""

@@ -15,7 +15,7 @@ SUCCESS = "success"
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens by kind. The kinds never overlap; `input` is without cached ones, `unattributed` came as a total only."""
+    """Tokens by kind. Kinds never overlap: `input` is without cached ones, `unattributed` came as a total only."""
 
     input: int = 0
     cached: int = 0
@@ -83,7 +83,7 @@ def added(each: Iterable[Totals]) -> Totals:
 
 @dataclass(frozen=True)
 class Gap:
-    """A time in which one exporter was not scraped, at an edge of the window. `target` are Prometheus' labels of it.
+    """A time at an edge of the window in which an exporter was not scraped; `target` are its labels in Prometheus.
 
     `counted` says whether what came in it is in the sums (then they hold what came before the window too), or not.
     """

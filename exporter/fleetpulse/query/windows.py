@@ -4,6 +4,7 @@ A window is half open, `[start, end)`, and knows its time zone. Days begin at lo
 hours; where a clock change skips midnight, the day begins with the change.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,9 +69,13 @@ class Window:
     def hours(self) -> list[datetime]:
         """Where the window begins, every full hour of the local clock within it, and where it ends."""
         first = int(self.start.timestamp() // QUARTER_SECONDS + 1) * QUARTER_SECONDS
-        quarters = range(first, int(-(-self._ended // 1)), QUARTER_SECONDS)
+        quarters = range(first, math.ceil(self._ended), QUARTER_SECONDS)
         local = (datetime.fromtimestamp(seconds, self.start.tzinfo) for seconds in quarters)
-        return [self.start, *(edge for edge in local if edge.minute == 0 and edge.timestamp() < self._ended), self.end]
+        return [
+            self.start,
+            *(edge for edge in local if edge.minute == 0 and edge.timestamp() < self._ended),
+            self.end,
+        ]
 
     @property
     def _ended(self) -> float:

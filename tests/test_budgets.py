@@ -17,7 +17,7 @@ from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets, labels
 from fleetpulse.config import Budget, Limits
 from fleetpulse.errors import StorageFullError
-from fleetpulse.journal import REQUESTS, Key, spent_since
+from fleetpulse.journal import REQUESTS, Key, Scope, Spent, spent_since
 from fleetpulse.journal.rows import insert_new
 from fleetpulse.journal.schema import open_writer
 from fleetpulse.spending import settle_budgets
@@ -150,6 +150,8 @@ def test_labels_say_what_a_budget_is_of() -> None:
 # Spend --------------------------------------------------------------------------------------------------------
 TELEGRAM = Budget(name="telegram", limit_usd=5.0, source="telegram")
 GPT = Budget(name="gpt", limit_usd=5.0, period="month", model="gpt-4o")
+ANNE = Budget(name="anne", limit_usd=5.0, user="anne")
+SHOP = Budget(name="shop", limit_usd=5.0, period="week", account="shop")
 HOUR = 3_600.0
 
 
@@ -181,14 +183,15 @@ async def test_each_budget_adds_up_its_own(path: Path) -> None:
         assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [15.0, 5.0, 3.0]
 
 
-async def test_spend_counts_in_the_period_of_the_commit(path: Path) -> None:
-    now = NOW
-    async with at_work(path, budgets=[DAY, MONTH], clock=lambda: now) as stand:
-        await store(stand, "today", 1.0, timestamp=NOW - 5 * 86_400)
-        now += 86_400
-        await store(stand, "tomorrow", 2.0)
-        assert (spent(stand, DAY, NOW), spent(stand, DAY, now)) == (1.0, 2.0)
-        assert spent(stand, MONTH, now) == 3.0
+async def test_spend_counts_in_the_period_in_which_a_request_is_received(path: Path) -> None:
+    tomorrow = NOW + 24 * HOUR
+    async with at_work(path, budgets=[DAY, MONTH, ANNE], clock=lambda: tomorrow) as stand:
+        late = request("received before midnight", cost=1.0, timestamp=NOW - 5 * 86_400, user_id="anne")
+        early = request("received after it", cost=2.0, received_at=tomorrow, user_id="anne")
+        await stand.journal.store(REQUESTS, [late, early])
+        for budget in (DAY, ANNE):
+            assert (spent(stand, budget, NOW), spent(stand, budget, tomorrow)) == (1.0, 2.0)
+        assert spent(stand, MONTH, tomorrow) == 3.0
 
 
 async def test_budgets_look_past_the_cap_on_labels(path: Path) -> None:
@@ -209,12 +212,12 @@ async def test_a_new_budget_begins_with_what_was_spent_and_later_commits_add_to_
         await store(stand, "now", 4.0)
     async with at_work(path, budgets=[DAY, TELEGRAM, GPT]) as stand:
         await settle(stand, DAY, TELEGRAM, GPT)
-        assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [107.0, 5.0, 107.0]
+        assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [7.0, 5.0, 107.0]
         await store(stand, "later", 8.0)
-        assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [115.0, 13.0, 115.0]
+        assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [15.0, 13.0, 115.0]
     async with at_work(path, budgets=[DAY, TELEGRAM, GPT]) as stand:
         await settle(stand, DAY, TELEGRAM, GPT)
-        assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [115.0, 13.0, 115.0]
+        assert [spent(stand, each) for each in (DAY, TELEGRAM, GPT)] == [15.0, 13.0, 115.0]
 
 
 async def test_a_budget_that_was_away_misses_nothing_when_it_is_back(path: Path) -> None:
@@ -247,9 +250,11 @@ async def test_another_limit_is_the_same_budget_and_another_scope_is_not(path: P
 async def test_nothing_is_written_where_nothing_changed(path: Path) -> None:
     async with at_work(path, budgets=[DAY]) as stand:
         await settle(stand, DAY)
+        assert stand.value(catalogue.JOURNAL_COMMITS) == 1
+        await settle(stand, DAY)
         await store(stand, "a", 1.0)
         await settle(stand, DAY)
-        assert stand.value(catalogue.JOURNAL_COMMITS) == 1
+        assert stand.value(catalogue.JOURNAL_COMMITS) == 2
 
 
 async def test_what_a_new_budget_begins_with_is_kept(path: Path) -> None:
@@ -276,18 +281,33 @@ async def test_a_full_disk_at_the_start_is_told_and_nothing_is_half_done(path: P
         assert spent(stand, DAY) == 1.5
 
 
-costs = st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["telegram", "wechat"])), max_size=30)
+people = st.sampled_from(["anne", "bob", ""])
+costs = st.lists(
+    st.tuples(st.none() | st.integers(1, 9), st.sampled_from(["telegram", "wechat"]), people), max_size=30
+)
 
 
 @given(costs, st.integers(0, 31), st.sets(st.integers(0, 40)))
 def test_spend_is_summed_from_the_first_row_of_the_period(
-    rows: list[tuple[int, str]], since: int, gone: set[int]
+    rows: list[tuple[int | None, str, str]], since: int, gone: set[int]
 ) -> None:
-    kept = [(when, cost, source) for when, (cost, source) in enumerate(rows) if when not in gone]
+    kept = [(when, *row) for when, row in enumerate(rows) if when not in gone]
+    scopes = [Scope("total", ""), Scope("source", "telegram"), Scope("user", "anne"), Scope("account", "bob")]
     with TemporaryDirectory() as folder, closing(open_writer(Path(folder) / "journal.db", "normal")) as connection:
-        for when, cost, source in kept:
-            row = request(f"r{when}", received_at=float(when), cost=float(cost), source=source)
+        for when, cost, source, person in kept:
+            row = request(f"r{when}", received_at=float(when), cost=cost, source=source)
+            row = row._replace(
+                user_id=person, account_id=person or None, cost_source="reported" if cost else "unknown"
+            )
             insert_new(connection, REQUESTS, [row])
-        for wanted in (None, "telegram"):
-            expected = sum(cost for when, cost, source in kept if when >= since and wanted in (None, source))
-            assert spent_since(connection, float(since), wanted, None) == expected
+        wanted = [
+            [cost for when, cost, source, person in kept if when >= since and fits(source, person)]
+            for fits in (
+                lambda *_: True,
+                lambda source, _: source == "telegram",
+                lambda _, person: person == "anne",
+                lambda _, person: person == "bob",
+            )
+        ]
+        expected = [Spent(sum(cost or 0 for cost in costs), costs.count(None)) for costs in wanted]
+        assert spent_since(connection, float(since), scopes) == expected

@@ -80,6 +80,8 @@ def expected(file: sqlite3.Connection, sent: int) -> dict[Key, float]:
         add("fleetpulse_request_duration_seconds_bucket", (*labels, bound), 1)
         day = "2025-10-09T00:00:00+00:00"
         add("fleetpulse_budget_spent_usd", ("daily", "total", "", "day", day), row["cost"] or 0.0)
+        unpriced = row["cost_source"] == "unknown"
+        add("fleetpulse_budget_unpriced_requests", ("daily", "total", "", "day", day), unpriced)
     add("fleetpulse_ingest_signals_total", ("request", "stored"), len(stored))
     add("fleetpulse_ingest_signals_total", ("request", "duplicate"), sent - len(stored))
     return {key: value for key, value in totals.items() if value}

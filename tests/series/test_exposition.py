@@ -131,7 +131,7 @@ def test_no_sample_is_labelled_otherwise_than_the_catalogue_says(page: Page) -> 
 def test_the_spend_shown_is_of_the_period_at_the_scrape(page: Page) -> None:
     page.now = NOW + 86_400
     assert page.scrape().total("fleetpulse_budget_spent_usd") == 0
-    page.take(request("tomorrow", cost=1.5))
+    page.take(request("tomorrow", cost=1.5, received_at=page.now))
     assert page.scrape().total("fleetpulse_budget_spent_usd") == 1.5
     page.now = NOW
     assert page.scrape().total("fleetpulse_budget_spent_usd") == 2

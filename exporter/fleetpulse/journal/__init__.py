@@ -5,7 +5,7 @@ from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
 from fleetpulse.journal.notes import SaveNote, read_note
 from fleetpulse.journal.retention import Retention
 from fleetpulse.journal.rows import AlertRow, RequestRow, Row, Table, rfc3339
-from fleetpulse.journal.spending import spent_since
+from fleetpulse.journal.spending import Scope, Spent, spent_since
 from fleetpulse.journal.totals import Changes, Deltas, Key, Total
 from fleetpulse.journal.writes import Adjustment, AgentState, Outcome, SaveAgents
 
@@ -27,6 +27,8 @@ __all__ = [
     "Row",
     "SaveAgents",
     "SaveNote",
+    "Scope",
+    "Spent",
     "Table",
     "Total",
     "newest_id",

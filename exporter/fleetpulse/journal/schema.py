@@ -85,16 +85,19 @@ MIGRATIONS: tuple[str, ...] = (
         price TEXT NOT NULL,
         PRIMARY KEY (model, provider)
     ) WITHOUT ROWID;
+    CREATE INDEX requests_unpriced ON requests (model) WHERE cost_source = 'unknown';
     CREATE TABLE corrections (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run_id TEXT NOT NULL,
         made_at REAL NOT NULL,
         made_by TEXT NOT NULL,
         source TEXT NOT NULL,
         model TEXT NOT NULL,
-        provider TEXT,
+        provider TEXT NOT NULL,
+        price TEXT NOT NULL,
         requests INTEGER NOT NULL,
         cost REAL NOT NULL,
-        price TEXT NOT NULL
+        UNIQUE (run_id, source, model, provider, price)
     );
     CREATE TABLE notes (
         name TEXT PRIMARY KEY,

@@ -62,6 +62,14 @@ class Totals:
         self.values.update(changes)
 
 
+def read_total(connection: sqlite3.Connection, key: Key) -> float:
+    """A total as the open transaction has it so far; 0 where there is none."""
+    row = connection.execute(
+        "SELECT value FROM totals WHERE metric = ? AND labels = ?", (key.metric, _labels(key.labels))
+    ).fetchone()
+    return float(row[0]) if row else 0.0
+
+
 @lru_cache(maxsize=65_536)  # the same few series change in every transaction
 def _labels(labels: tuple[str, ...]) -> str:
     return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))

@@ -20,7 +20,7 @@ from fleetpulse.errors import StorageFullError
 from fleetpulse.journal.rows import DuplicateError, Row, Table, insert_each, insert_new
 from fleetpulse.journal.schema import is_refusal
 from fleetpulse.journal.totals import Changes, Deltas, Key, Totals
-from fleetpulse.journal.writes import Adjustment, Batch, Outcome, Write
+from fleetpulse.journal.writes import Adjustment, Batch, Counted, Outcome, Write
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +168,7 @@ class Writer:
             if isinstance(job.write, Batch) and isinstance(result, Outcome):
                 outcomes.setdefault(job.write.table, []).append(result)
         parts = [job.write.deltas for job in jobs if isinstance(job.write, Adjustment)]
+        parts += [result.deltas for result in results if isinstance(result, Counted)]
         for table, group in outcomes.items():
             new = list(chain.from_iterable(outcome.new for outcome in group))
             parts.append(self._fold(table, new, sum(outcome.duplicates for outcome in group), now))

@@ -45,8 +45,18 @@ class Adjustment:
         """Writes nothing itself: the writer adds the increments to those of the transaction."""
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Base of the results of statements that change totals: the writer adds these increments to the transaction."""
+
+    deltas: Deltas
+
+
 class Statement(Protocol):
-    """A write that touches no totals."""
+    """A write of its own. It touches totals only through a result that is Counted.
+
+    It may be run twice, the first time in vain, so all it does is in the transaction and in its result.
+    """
 
     @property
     def size(self) -> int:

@@ -6,7 +6,7 @@ the process's own small registry is rendered by prometheus-client.
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -14,7 +14,8 @@ from prometheus_client.exposition import choose_encoder
 import fleetpulse
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets, labels
-from fleetpulse.config import Thresholds
+from fleetpulse.catalogue import Metric
+from fleetpulse.config import Budget, Thresholds
 from fleetpulse.instruments import Instruments
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.store import SeriesStore
@@ -65,13 +66,22 @@ class Exposition:
 
     def _budget_lines(self, *, openmetrics: bool) -> Iterable[bytes]:
         now = self._clock()
-        budgets = self._budgets.budgets
-        limits = [budget.limit_usd for budget in budgets]
-        spent = [self._store.spent(self._budgets.spend_labels(budget, now)) for budget in budgets]
-        for metric, values in ((catalogue.BUDGET_LIMIT, limits), (catalogue.BUDGET_SPENT, spent)):
+        for metric, value in self._budget_metrics(now).items():
             yield header(metric, openmetrics=openmetrics).encode()
-            for budget, value in zip(budgets, values, strict=True):
-                yield f"{metric.name}{labelled(metric.labels, labels(budget))} {number(value)}\n".encode()
+            for budget in self._budgets.budgets:
+                yield f"{metric.name}{labelled(metric.labels, labels(budget))} {number(value(budget))}\n".encode()
+
+    def _budget_metrics(self, now: float) -> Mapping[Metric, Callable[[Budget], float]]:
+        """What is shown of each budget."""
+        store, budgets = self._store, self._budgets
+        return {
+            catalogue.BUDGET_LIMIT: lambda budget: budget.limit_usd,
+            catalogue.BUDGET_SPENT: lambda budget: store.spent(budgets.spend_labels(budget, now)),
+            catalogue.BUDGET_COST: lambda budget: store.spent_ever(labels(budget)).value,
+            catalogue.BUDGET_UNPRICED: lambda budget: float(store.unpriced(budgets.spend_labels(budget, now))),
+            catalogue.BUDGET_PERIOD_START: lambda budget: budgets.period(budget, now).start.timestamp(),
+            catalogue.BUDGET_PERIOD_END: lambda budget: budgets.period(budget, now).end.timestamp(),
+        }
 
 
 def _encoder(accept: str) -> tuple[Encoder, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets
-from fleetpulse.config import Limits
+from fleetpulse.config import Budget, Limits, Scope
 from fleetpulse.journal.rows import ALERTS, AlertRow, RequestRow, Row, Table
 from fleetpulse.journal.totals import Deltas, Key, Total
 from fleetpulse.series.labels import LabelCaps
@@ -59,6 +59,9 @@ class SeriesFold:
 
     def __init__(self, limits: Limits, budgets: Budgets) -> None:
         self._budgets = budgets
+        self._shared = [budget for budget in budgets.budgets if budget.scope in ("total", "source", "model")]
+        self._users = _by_target(budgets, "user")
+        self._accounts = _by_target(budgets, "account")
         self._caps = LabelCaps(
             {
                 "source": limits.sources,
@@ -76,6 +79,7 @@ class SeriesFold:
 
     def __call__(self, table: Table, new: Sequence[Row], duplicates: int, now: float) -> Deltas:
         """The increments for a transaction's new rows and duplicates of one table."""
+        del now  # budgets count a request when it was received
         deltas: dict[Key, float] = defaultdict(float)
         kind = "alert" if table is ALERTS else "request"
         deltas[Key(catalogue.SIGNALS.name, (kind, "stored"))] += len(new)
@@ -83,7 +87,8 @@ class SeriesFold:
         if table is ALERTS:
             self._alerts(deltas, (row for row in new if isinstance(row, AlertRow)))
         else:
-            self._requests(deltas, (row for row in new if isinstance(row, RequestRow)), now)
+            for rows in self._by_period([row for row in new if isinstance(row, RequestRow)]):
+                self._requests(deltas, rows)
         return deltas
 
     def _alerts(self, deltas: dict[Key, float], rows: Iterable[AlertRow]) -> None:
@@ -91,8 +96,21 @@ class SeriesFold:
             alertname = self._folded(deltas, "alertname", row.alertname, 1)
             deltas[Key(catalogue.ALERT_EVENTS.name, (alertname, row.status))] += 1
 
-    def _requests(self, deltas: dict[Key, float], rows: Iterable[RequestRow], now: float) -> None:
+    def _by_period(self, rows: list[RequestRow]) -> list[list[RequestRow]]:
+        """The rows, cut where a budget's period turns. As a rule nothing is cut."""
+        moments = {row.received_at for row in rows}
+        budgets = self._budgets
+        if len(moments) < 2 or budgets.same_periods(min(moments), max(moments)):  # noqa: PLR2004 - nothing to cut
+            return [rows] if rows else []
+        periods: dict[tuple[tuple[str, ...], ...], list[RequestRow]] = defaultdict(list)
+        for row in rows:
+            periods[tuple(budgets.spend_labels(each, row.received_at) for each in budgets.budgets)].append(row)
+        return list(periods.values())
+
+    def _requests(self, deltas: dict[Key, float], rows: Sequence[RequestRow]) -> None:
+        """Counts rows that lie in the same periods."""
         groups: dict[tuple[str, str | None, str], _Sums] = {}
+        moment = rows[0].received_at
         for row in rows:
             key = (row.source, row.model, row.status)
             sums = groups.get(key)
@@ -100,12 +118,16 @@ class SeriesFold:
                 sums = groups[key] = _Sums()
             sums.add(row)
         for (source, model, status), sums in groups.items():
-            self._spend(deltas, source, model, sums.cost, now)
+            for budget in self._shared:
+                if budget.source in (None, source) and budget.model in (None, model):
+                    self._spend(deltas, budget, moment, sums.cost, sums.unpriced)
             labels = (
                 self._folded(deltas, "source", source, sums.count),
                 self._folded(deltas, "model", model or NO_MODEL, sums.count),
             )
             _count(deltas, labels, self._folded(deltas, "status", status, sums.count), sums)
+        if self._users or self._accounts:
+            self._personal(deltas, rows)
 
     def _folded(self, deltas: dict[Key, float], label: str, value: str, count: int) -> str:
         folded = self._caps.fold(label, value)
@@ -113,10 +135,26 @@ class SeriesFold:
             deltas[Key(catalogue.FOLDED_LABELS.name, (label,))] += count
         return folded
 
-    def _spend(self, deltas: dict[Key, float], source: str, model: str | None, cost: float, now: float) -> None:
-        for budget in self._budgets.budgets:
-            if budget.source in (None, source) and budget.model in (None, model):
-                deltas[Key(catalogue.BUDGET_SPENT.name, self._budgets.spend_labels(budget, now))] += cost
+    def _personal(self, deltas: dict[Key, float], rows: Sequence[RequestRow]) -> None:
+        """Counts rows in the budgets of their users and accounts."""
+        for row in rows:
+            own = (*self._users.get(row.user_id, ()), *self._accounts.get(row.account_id or "", ()))
+            for budget in own:
+                unpriced = row.cost is None and row.cost_source is not None
+                self._spend(deltas, budget, row.received_at, row.cost or 0.0, int(unpriced))
+
+    def _spend(self, deltas: dict[Key, float], budget: Budget, moment: float, cost: float, unpriced: int) -> None:
+        key = self._budgets.spend_labels(budget, moment)
+        deltas[Key(catalogue.BUDGET_SPENT.name, key)] += cost
+        deltas[Key(catalogue.BUDGET_UNPRICED.name, key)] += unpriced  # also 0: a total that is there was counted
+
+
+def _by_target(budgets: Budgets, scope: Scope) -> Mapping[str, list[Budget]]:
+    found: dict[str, list[Budget]] = {}
+    for budget in budgets.budgets:
+        if budget.scope == scope:
+            found.setdefault(budget.target, []).append(budget)
+    return found
 
 
 def _count(deltas: dict[Key, float], labels: tuple[str, str], status: str, sums: _Sums) -> None:

@@ -91,12 +91,16 @@ class SeriesStore:
     def __init__(self) -> None:
         self._children: dict[str, dict[tuple[str, ...], Child]] = {name: {} for name in DURABLE}
         self._spend: dict[tuple[str, ...], float] = {}
+        self._unpriced: dict[tuple[str, ...], float] = {}
+        self._all_periods: dict[tuple[str, ...], Total] = {}
 
     def apply(self, changes: Changes) -> None:
         """Sets the new values of totals."""
         for key, total in changes.items():
             if key.metric == catalogue.BUDGET_SPENT.name:
-                self._spend[key.labels] = total.value
+                self._set_spend(key.labels, total)
+            elif key.metric == catalogue.BUDGET_UNPRICED.name:
+                self._unpriced[key.labels] = total.value
             elif key.metric in HISTOGRAM_PARTS:
                 self._set_part(key, total)
             elif key.metric in DURABLE:
@@ -106,9 +110,21 @@ class SeriesStore:
         """A budget's spend in one period."""
         return self._spend.get(labels, 0.0)
 
+    def unpriced(self, labels: tuple[str, ...]) -> int:
+        """A budget's requests without a cost in one period."""
+        return int(self._unpriced.get(labels, 0.0))
+
+    def spent_ever(self, labels: tuple[str, ...]) -> Total:
+        """A budget's spend over all the periods that are kept, and since when."""
+        return self._all_periods.get(labels, Total(0.0, 0.0))
+
     def spending(self) -> Mapping[tuple[str, ...], float]:
         """The spend of every budget and period that is kept."""
         return self._spend
+
+    def unpricing(self) -> Mapping[tuple[str, ...], float]:
+        """The requests without a cost of every budget and period that is kept."""
+        return self._unpriced
 
     def child(self, metric: Metric, labels: tuple[str, ...]) -> Child:
         """The child of these labels, made where it is new."""
@@ -137,6 +153,13 @@ class SeriesStore:
                 yield header(DURABLE[name], openmetrics=openmetrics).encode()
             for start in range(0, len(children), RENDERED):
                 yield b"".join(child.lines(openmetrics=openmetrics) for child in children[start : start + RENDERED])
+
+    def _set_spend(self, labels: tuple[str, ...], total: Total) -> None:
+        *budget, _start = labels
+        before = self._all_periods.get(tuple(budget), Total(0.0, total.created))
+        grown = before.value + total.value - self._spend.get(labels, 0.0)
+        self._all_periods[tuple(budget)] = Total(grown, min(before.created, total.created))
+        self._spend[labels] = total.value
 
     def _set_part(self, key: Key, total: Total) -> None:
         if key.metric == SUM:

@@ -321,6 +321,34 @@ OTLP_LOGS_LAST_SUCCESS = _metric(
     "When the OTLP collector last took a batch; 0 before the first since the start.",
 )
 
+OTLP_SPANS = _metric(
+    "otlp_spans_total",
+    "counter",
+    "The exporter's own spans, by what became of them: recorded, then sent or failed. What is recorded and neither "
+    "waits, or was dropped from the full queue.",
+    ("outcome",),
+)
+
+# Reports ------------------------------------------------------------------------------------------------------
+REPORT_MAILS = _metric(
+    "report_mails_total",
+    "counter",
+    "Reports by e-mail: sent; attempts that failed, each of which may be repeated; missed, which are given up.",
+    ("report", "outcome"),
+)
+REPORT_DUE = _metric(
+    "report_due_timestamp_seconds",
+    "gauge",
+    "When the last scheduled report was due; no series before the first.",
+    ("report",),
+)
+REPORT_LAST_SUCCESS = _metric(
+    "report_last_success_timestamp_seconds",
+    "gauge",
+    "When a scheduled report was last sent, also before a restart; no series before the first.",
+    ("report",),
+)
+
 # The service itself -------------------------------------------------------------------------------------------
 HTTP_REQUESTS = _metric("http_requests_total", "counter", "HTTP requests answered.", ("route", "code"))
 LOOP_LAG = _metric("event_loop_lag_seconds", "gauge", "Worst delay of the event loop since the last scrape.")

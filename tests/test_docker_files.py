@@ -61,6 +61,18 @@ def test_each_service_is_checked_bounded_unprivileged_and_on_loopback_only(name:
     assert all(volume.endswith(":ro") for volume in service["volumes"] if volume.startswith("./"))
 
 
+def test_the_exporter_asks_the_other_services_by_their_names() -> None:
+    settings = SERVICES["exporter"]["environment"]
+    for name, port in (("prometheus", 9090), ("alertmanager", 9093)):
+        assert settings[f"FLEETPULSE_STACK__{name.upper()}_INTERNAL_URL"] == f"http://{name}:{port}"
+        assert SERVICES[name]["ports"][0].endswith(f":{port}")
+
+
+def test_prometheus_keeps_a_month_and_the_month_before_it() -> None:
+    (option,) = (each for each in SERVICES["prometheus"]["command"] if "retention.time" in each)
+    assert option.endswith("=${FLEETPULSE_STACK__PROMETHEUS_RETENTION_DAYS:-70}d")
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_is_mounted_is_there(name: str) -> None:
     """Docker would make a missing folder, empty and as root."""

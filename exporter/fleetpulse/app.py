@@ -11,25 +11,32 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import uvloop
 from aiohttp import web
 
 from fleetpulse.auth import Authenticator, ensure_safe
 from fleetpulse.budgets import Budgets
-from fleetpulse.config import Settings
+from fleetpulse.config import Settings, otel_variables
 from fleetpulse.errors import ConfigError
 from fleetpulse.fleet import Fleet
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import REQUESTS, Journal, Retention, Row, Table
 from fleetpulse.live import Hub, Policy
 from fleetpulse.pipeline import Pipeline, alert_json
+from fleetpulse.query.alertmanager import Alertmanager
+from fleetpulse.query.promql import Prometheus
+from fleetpulse.query.statistics import Statistics
+from fleetpulse.query.upstream import Upstream
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.exposition import Exposition
 from fleetpulse.series.fold import SeriesFold
 from fleetpulse.series.store import SeriesStore
+from fleetpulse.sinks.outlets import Outlets
 from fleetpulse.users import Users
 from fleetpulse.web.agents import AgentEndpoints
+from fleetpulse.web.alert_list import AlertListEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
 from fleetpulse.web.docs import DocsEndpoints
 from fleetpulse.web.entry import Entry
@@ -40,6 +47,8 @@ from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
 from fleetpulse.web.otlp import OtlpEndpoints
 from fleetpulse.web.pages import StaticEndpoints
+from fleetpulse.web.spans import RequestSpans
+from fleetpulse.web.statistics import StatisticsEndpoints
 
 DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
 SHUTDOWN_SECONDS = 5.0
@@ -60,8 +69,10 @@ class Parts:
     users: Users
     ops: OpsEndpoints
     retention: Retention
+    outlets: Outlets
     entry: Entry
     web: web.Application
+    upstreams: tuple[Upstream, ...] = ()
 
 
 def run(settings: Settings) -> None:
@@ -115,13 +126,31 @@ def build(settings: Settings) -> Parts:
     retention = Retention(journal, settings.journal, instruments)
     authenticator = Authenticator.from_settings(settings)
     guard = Guard(authenticator, settings)
-    entry = Entry(guard, instruments)
+    outlets = Outlets(settings.opentelemetry, otel_variables(), journal, instruments)
+    entry = Entry(guard, instruments, RequestSpans(outlets.tracer) if outlets.tracer else None)
     app = web.Application(client_max_size=settings.limits.body_bytes)
     routes = _routes(settings, guard, hub, pipeline, fleet, ops)
     routes += OtlpEndpoints(pipeline, settings, instruments).routes()
+    prometheus = Prometheus(settings.prometheus_internal_url, settings.stack.prometheus_token_file)
+    alertmanager = Alertmanager(settings.alertmanager_internal_url, settings.stack.alertmanager_token_file)
+    statistics = Statistics(prometheus, ZoneInfo(settings.timezone))
+    routes += [*StatisticsEndpoints(statistics).routes(), *AlertListEndpoints(alertmanager, journal).routes()]
     docs = DocsEndpoints(routes, lambda: authenticator.enabled)
     entry.install(app, [*routes, *docs.routes()])
-    return Parts(settings, instruments, journal, pipeline, hub, users, ops, retention, entry, app)
+    return Parts(
+        settings,
+        instruments,
+        journal,
+        pipeline,
+        hub,
+        users,
+        ops,
+        retention,
+        outlets,
+        entry,
+        app,
+        (prometheus, alertmanager),
+    )
 
 
 def _declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
@@ -175,6 +204,7 @@ async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]
     known = parts.journal.newest_id(REQUESTS)
     parts.journal.start(lambda table, rows: _stored(parts, table, rows))
     await parts.pipeline.settle_budgets()
+    await parts.outlets.start()
     parts.pipeline.start()
     await parts.hub.start()
     await runner.setup()
@@ -197,6 +227,9 @@ async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asynci
     await asyncio.gather(*background, return_exceptions=True)
     await asyncio.gather(parts.entry.drain(DRAIN_SECONDS), parts.hub.stop())
     await runner.cleanup()
+    for upstream in parts.upstreams:
+        await upstream.close()
     await parts.pipeline.drain()
+    await parts.outlets.stop()
     await parts.journal.stop()
     log.info("stopped")

@@ -332,6 +332,21 @@ class Stack(Section):
     alertmanager_url: str | None = Field(None, description="Default: loopback at `alertmanager_port`.")
     grafana_url: str | None = Field(None, description="Default: loopback at `grafana_port`.")
     loki_url: str | None = Field(None, description="Default: loopback at `loki_port`.")
+    prometheus_internal_url: str | None = Field(
+        None, description="Where the exporter itself reaches Prometheus; default: `prometheus_url`."
+    )
+    alertmanager_internal_url: str | None = Field(
+        None, description="Where the exporter itself reaches Alertmanager; default: `alertmanager_url`."
+    )
+    prometheus_token_file: Path | None = Field(
+        None, description="File with the bearer token that Prometheus asks for; read at every call."
+    )
+    alertmanager_token_file: Path | None = Field(
+        None, description="File with the bearer token that Alertmanager asks for; read at every call."
+    )
+    prometheus_retention_days: Positive = Field(
+        70, description="How long `up` has Prometheus keep series: a month and the month before."
+    )
 
 
 class Settings(BaseSettings):
@@ -416,6 +431,16 @@ class Settings(BaseSettings):
     def alertmanager_url(self) -> str:
         """Where Alertmanager answers."""
         return self.stack.alertmanager_url or f"http://127.0.0.1:{self.stack.alertmanager_port}"
+
+    @property
+    def prometheus_internal_url(self) -> str:
+        """Where the exporter asks Prometheus, which may not be where browsers find it."""
+        return self.stack.prometheus_internal_url or self.prometheus_url
+
+    @property
+    def alertmanager_internal_url(self) -> str:
+        """Where the exporter asks Alertmanager."""
+        return self.stack.alertmanager_internal_url or self.alertmanager_url
 
     @property
     def grafana_url(self) -> str:

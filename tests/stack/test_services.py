@@ -32,8 +32,13 @@ def test_all_listen_on_loopback_at_the_chosen_ports(tmp_path: Path) -> None:
     assert environment["FLEETPULSE_DATA_DIR"] == str(tmp_path)
 
 
-def test_prometheus_keeps_exemplars_and_series_as_long_as_rows(tmp_path: Path) -> None:
-    command = made(tmp_path, journal={"retention_days": 90})["Prometheus"].command
+def test_prometheus_keeps_a_month_and_the_month_before_it(tmp_path: Path) -> None:
+    (option,) = (each for each in made(tmp_path)["Prometheus"].command if "retention.time" in each)
+    assert int(option.removeprefix("--storage.tsdb.retention.time=").removesuffix("d")) >= 31 + 31 + 1 + 7
+
+
+def test_prometheus_keeps_exemplars_and_series_as_long_as_it_is_told(tmp_path: Path) -> None:
+    command = made(tmp_path, stack={"prometheus_retention_days": 90})["Prometheus"].command
     assert "--enable-feature=exemplar-storage" in command
     assert "--storage.tsdb.retention.time=90d" in command
 

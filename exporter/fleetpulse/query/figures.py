@@ -40,7 +40,8 @@ class Tokens:
 class Totals:
     """Sums over some requests: `seconds` of execution in all, `cost` in USD as far as it is known.
 
-    `unpriced` requests have an unknown cost and add nothing to `cost`.
+    `unpriced` requests came with an unknown cost and added nothing to `cost`; those `priced_afterwards` got one in
+    this time, and it is in `cost`, whenever they came.
     """
 
     requests: int = 0
@@ -49,6 +50,7 @@ class Totals:
     tokens: Tokens = Tokens()
     cost: float = 0.0
     unpriced: int = 0
+    priced_afterwards: int = 0
 
     @property
     def succeeded(self) -> int:
@@ -73,6 +75,7 @@ class Totals:
             self.tokens + other.tokens,
             self.cost + other.cost,
             self.unpriced + other.unpriced,
+            self.priced_afterwards + other.priced_afterwards,
         )
 
 

@@ -62,6 +62,7 @@ PARTS = (
     Part("tokens", catalogue.TOKENS),
     Part("cost", catalogue.COST),
     Part("unpriced", catalogue.UNPRICED),
+    Part("priced_afterwards", catalogue.PRICED_AFTERWARDS),
     Part("seconds", catalogue.REQUEST_DURATION, "_sum"),
 )
 OWN = ("source", "model", "status", "kind")

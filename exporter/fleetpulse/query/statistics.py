@@ -148,6 +148,7 @@ def _totals(values: Iterable[tuple[Key, float]]) -> Totals:
         tokens=Tokens(*tokens),
         cost=by_part["cost"],
         unpriced=round(by_part["unpriced"]),
+        priced_afterwards=round(by_part["priced_afterwards"]),
     )
 
 

@@ -106,8 +106,7 @@ def _prometheus(plan: Plan, rendered: Rendered) -> Service:
         str(plan.tools.prometheus),
         f"--config.file={rendered.prometheus}",
         f"--storage.tsdb.path={plan.data / 'prometheus'}",
-        # As long as the rows: a month's report and the month before have both.
-        f"--storage.tsdb.retention.time={plan.settings.journal.retention_days}d",
+        f"--storage.tsdb.retention.time={plan.settings.stack.prometheus_retention_days}d",
         "--enable-feature=exemplar-storage",
         f"--web.listen-address={_netloc(url)}",
         f"--web.external-url={url}",

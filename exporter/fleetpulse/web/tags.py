@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 TAGS = {
     "Sending": "What programs report: request logs and heartbeats.",
+    "Statistics": "Sums of request logs over windows of time, from Prometheus.",
     "Agents": "Agent pools as they are now.",
     "Alerts": "What fires and what fired, and the way back from Alertmanager.",
     "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",

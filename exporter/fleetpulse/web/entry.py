@@ -18,6 +18,7 @@ from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.web.guard import Guard, public
 from fleetpulse.web.problems import answer_error, problem_response, remember_response, translation_of
+from fleetpulse.web.spans import RequestSpans
 
 UNKNOWN_ROUTE = "none"
 CATCH_ALL = "/{path}"
@@ -28,8 +29,10 @@ ANYTHING = r"{\1:[^/]+}"  # aiohttp's own rule leaves out braces, which an agent
 class Entry:
     """Adds handlers to an application, each behind its door."""
 
-    def __init__(self, guard: Guard, instruments: Instruments) -> None:
+    def __init__(self, guard: Guard, instruments: Instruments, spans: RequestSpans | None = None) -> None:
+        """With `spans`, each request has one; without, they cost nothing."""
         self._guard = guard
+        self._spans = spans
         self._answers = instruments.counter(catalogue.HTTP_REQUESTS)
         self._under_way = 0
         self._draining = False

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from fleetpulse.config import Budget, LocalPrice, Settings
+from fleetpulse.sinks.variables import READ
 
 PREFACE = """\
 # Configuration
@@ -55,6 +56,14 @@ These variables are for the commands that call a running exporter (`demo`, `repl
 
 What credentials are for: [security.md](security.md). What can be set in docker-compose: [docker.md](docker.md).
 """
+OPENTELEMETRY = """\
+OpenTelemetry's own variables say where log records and spans are sent ([opentelemetry.md](opentelemetry.md#out)). A
+signal is off unless an endpoint is set for it. Each `OTEL_EXPORTER_OTLP_…` may be set for one signal alone:
+`OTEL_EXPORTER_OTLP_LOGS_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`. A value that cannot work stops the start.
+
+| variable | default | what it does |
+|---|---|---|
+"""
 KINDS = {
     bool: "true or false",
     int: "whole number",
@@ -77,8 +86,15 @@ def page() -> str:
         if section is not None:
             heading = f"## `{name}`\n\n{section.__doc__}"
             parts.append(_table(heading, f"{name}.", section.model_fields, f"FLEETPULSE_{name.upper()}__"))
+        if name == "otlp_out":
+            parts.append(_standard_variables())
     parts += [_list_table("budgets", Budget), _list_table("prices", LocalPrice)]
     return "\n".join(parts)
+
+
+def _standard_variables() -> str:
+    rows = [f"| `{name}` | {f'`{default}`' if default else '(none)'} | {what} |" for name, default, what in READ]
+    return OPENTELEMETRY + "\n".join(rows) + "\n"
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:

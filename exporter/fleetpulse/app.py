@@ -126,7 +126,7 @@ def build(settings: Settings) -> Parts:
     retention = Retention(journal, settings.journal, instruments)
     authenticator = Authenticator.from_settings(settings)
     guard = Guard(authenticator, settings)
-    outlets = Outlets(settings.opentelemetry, otel_variables(), journal, instruments)
+    outlets = Outlets(settings.otlp_out, otel_variables(), journal, instruments)
     entry = Entry(guard, instruments, RequestSpans(outlets.tracer) if outlets.tracer else None)
     app = web.Application(client_max_size=settings.limits.body_bytes)
     routes = _routes(settings, guard, hub, pipeline, fleet, ops)

@@ -249,8 +249,8 @@ class Live(Section):
     dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")
 
 
-class OpenTelemetry(Section):
-    """Sending log records and spans out; where to is said by OpenTelemetry's own variables, listed below."""
+class OtlpOut(Section):
+    """OpenTelemetry out: log records and spans. Where to is said by the standard variables, listed below."""
 
     begin: Literal["newest", "oldest"] = Field(
         "newest",
@@ -371,7 +371,7 @@ class Settings(BaseSettings):
     agents: Agents = Agents()
     live: Live = Live()
     otlp_in: OtlpIn = OtlpIn()
-    opentelemetry: OpenTelemetry = OpenTelemetry()
+    otlp_out: OtlpOut = OtlpOut()
     reports: Reports = Reports()
     stack: Stack = Stack()
     budgets: tuple[Budget, ...] = Field(

@@ -24,7 +24,7 @@ class Outlets:
     """Holds the sinks that are configured. `tracer` makes the exporter's own spans; None where they are off."""
 
     def __init__(
-        self, settings: config.OpenTelemetry, variables: Variables, journal: Journal, instruments: Instruments
+        self, settings: config.OtlpOut, variables: Variables, journal: Journal, instruments: Instruments
     ) -> None:
         """Raises ConfigError for variables that cannot work."""
         asked = read_telemetry(variables)

@@ -13,6 +13,39 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fleetpulse.errors import ConfigError
 
+# What is read, its default, and what it means here; docs/configuration.md lists it.
+READ = (
+    (
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "",
+        "Where log records are posted, as it is: `http://127.0.0.1:3100/otlp/v1/logs` for Loki.",
+    ),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", "Where the exporter's own spans are posted, as it is."),
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "A collector that takes both, at `v1/logs` and `v1/traces` below it: `http://127.0.0.1:4318`.",
+    ),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "", "Headers to send, such as credentials: `name=value,other=value`."),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000", "Milliseconds that an answer may take."),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "none", "`gzip` or `none`."),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "Nothing else is spoken; another value stops the start."),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "", "File of the certificates to trust, instead of the system's."),
+    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "", "File of the certificate to show (mutual TLS)."),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "", "File of its key."),
+    ("OTEL_LOGS_EXPORTER", "otlp", "`none` sends no log records, whatever the endpoint."),
+    ("OTEL_TRACES_EXPORTER", "otlp", "`none` sends no spans, whatever the endpoint."),
+    ("OTEL_SDK_DISABLED", "false", "`true` sends nothing."),
+    ("OTEL_SERVICE_NAME", "fleetpulse", "The sender's `service.name`."),
+    ("OTEL_RESOURCE_ATTRIBUTES", "", "More about the sender: `name=value,other=value`."),
+    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "512", "Log records in one request, at most."),
+    ("OTEL_BLRP_SCHEDULE_DELAY", "1000", "Milliseconds between requests while there are few log records."),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "2048", "Spans that may wait; past it the oldest are dropped."),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans in one request, at most."),
+    ("OTEL_BSP_SCHEDULE_DELAY", "5000", "Milliseconds between requests while there are few spans."),
+    ("OTEL_TRACES_SAMPLER", "parentbased_always_on", "Which requests have a span; see OpenTelemetry."),
+    ("OTEL_TRACES_SAMPLER_ARG", "", "The share of them, for the samplers that want one."),
+)
 PROTOCOL = "http/protobuf"
 MAX_BATCH_ROWS = 8_192
 COMPRESSIONS = {"none": False, "gzip": True}

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import uvloop
@@ -26,9 +27,13 @@ from fleetpulse.journal import REQUESTS, Journal, Retention, Row, Table
 from fleetpulse.live import Hub, Policy
 from fleetpulse.pipeline import Pipeline, alert_json
 from fleetpulse.query.alertmanager import Alertmanager
+from fleetpulse.query.budget_lines import BudgetBook
 from fleetpulse.query.promql import Prometheus
+from fleetpulse.query.reports import Reports
 from fleetpulse.query.statistics import Statistics
 from fleetpulse.query.upstream import Upstream
+from fleetpulse.reports.delivery import Deliveries
+from fleetpulse.reports.mail import Mailer
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.exposition import Exposition
 from fleetpulse.series.fold import SeriesFold
@@ -47,6 +52,7 @@ from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
 from fleetpulse.web.otlp import OtlpEndpoints
 from fleetpulse.web.pages import StaticEndpoints
+from fleetpulse.web.reports import ReportEndpoints
 from fleetpulse.web.spans import RequestSpans
 from fleetpulse.web.statistics import StatisticsEndpoints
 
@@ -55,6 +61,13 @@ SHUTDOWN_SECONDS = 5.0
 SWITCH_SECONDS = 0.0003  # the journal's writer gets the interpreter sooner than by default: shorter commits
 RECENT_ALERTS = 10
 log = logging.getLogger(__name__)
+
+
+class Background(Protocol):
+    """A part that works by itself."""
+
+    async def run(self) -> None:
+        """Works until cancelled."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Parts:
     entry: Entry
     web: web.Application
     upstreams: tuple[Upstream, ...] = ()
+    background: tuple[Background, ...] = ()  # run until the exporter stops
 
 
 def run(settings: Settings) -> None:
@@ -135,6 +149,9 @@ def build(settings: Settings) -> Parts:
     alertmanager = Alertmanager(settings.alertmanager_internal_url, settings.stack.alertmanager_token_file)
     statistics = Statistics(prometheus, ZoneInfo(settings.timezone))
     routes += [*StatisticsEndpoints(statistics).routes(), *AlertListEndpoints(alertmanager, journal).routes()]
+    reports = Reports(statistics, journal, BudgetBook(budgets, store), statistics.zone)
+    deliveries = Deliveries(reports, Mailer(settings.reports), journal, settings.reports, instruments)
+    routes += ReportEndpoints(reports, deliveries, settings.reports.lang).routes()
     docs = DocsEndpoints(routes, lambda: authenticator.enabled)
     entry.install(app, [*routes, *docs.routes()])
     return Parts(
@@ -150,6 +167,7 @@ def build(settings: Settings) -> Parts:
         entry,
         app,
         (prometheus, alertmanager),
+        (deliveries,),
     )
 
 
@@ -210,7 +228,8 @@ async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]
     await runner.setup()
     lag = LoopLag(parts.instruments)
     background = (parts.retention.run(), lag.run(), parts.users.restore(parts.journal, known))
-    return [asyncio.create_task(work) for work in background]
+    own = (part.run() for part in parts.background)
+    return [asyncio.create_task(work) for work in (*background, *own)]
 
 
 def _stored(parts: Parts, table: Table, rows: Sequence[Row]) -> None:

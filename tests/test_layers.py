@@ -109,8 +109,9 @@ ROOMS: list[tuple[str, Callable[[ast.AST], bool], tuple[str, ...]]] = [
     ("aiohttp.web", uses_aiohttp_web, ("web", "app")),
     ("SQL", uses_sql, ("journal", "query")),
     ("sqlite3", uses_sqlite, ("journal", "query", "cli")),  # `fleetpulse check` says what SQLite says
-    ("the environment", uses_environment, ("config", "stack", "cli")),
-    ("single variables of the environment", picks_from_environment, ("config",)),
+    # The client reads its own few variables: config needs the server's libraries, which it must do without.
+    ("the environment", uses_environment, ("config", "stack", "cli", "client")),
+    ("single variables of the environment", picks_from_environment, ("config", "client")),
     ("metric names", names_metrics, ("catalogue",)),
 ]
 

@@ -40,7 +40,8 @@ from fleetpulse.signals import Identifier, Label
 
 # Read by clients and by tools beside the server, not settings of it.
 CLIENT_VARIABLES = frozenset(
-    f"FLEETPULSE_{name}" for name in ("CONFIG", "URL", "APP_KEY", "APP_SECRET", "TOKEN", "IMAGE", "TOOLS")
+    f"FLEETPULSE_{name}"
+    for name in ("CONFIG", "URL", "APP_KEY", "APP_SECRET", "TOKEN", "SOURCE", "SPOOL", "ENABLED", "IMAGE", "TOOLS")
 )
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -319,6 +320,20 @@ class Reports(Section):
         return self
 
 
+class Search(Section):
+    """Looking requests up: `/api/requests`, its search and its export."""
+
+    index: bool = Field(
+        True, description="Keep an index of texts and ids beside the journal; without it, rows are read one by one."
+    )
+    seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        2.0, description="A call looks no longer; it answers what was found, and where to go on."
+    )
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Calls and exports worked on at once.")
+    queue: Annotated[int, Field(ge=0)] = Field(64, description="Calls that may wait; past it the answer is 503.")
+    exports: Positive = Field(2, description="Exports that run at once; past it the answer is 503.")
+
+
 class Stack(Section):
     """The other parts: where they are, and on which ports `fleetpulse up` starts them."""
 
@@ -370,6 +385,7 @@ class Settings(BaseSettings):
     thresholds: Thresholds = Thresholds()
     agents: Agents = Agents()
     live: Live = Live()
+    search: Search = Search()
     otlp_in: OtlpIn = OtlpIn()
     otlp_out: OtlpOut = OtlpOut()
     reports: Reports = Reports()
@@ -412,10 +428,22 @@ class Settings(BaseSettings):
             raise ValueError("two budgets share a name")
         return value
 
+    @field_validator("prices")
+    @classmethod
+    def _distinct_prices(cls, value: tuple[LocalPrice, ...]) -> tuple[LocalPrice, ...]:
+        if len({(price.model, price.provider, price.valid_from) for price in value}) < len(value):
+            raise ValueError("two prices are of the same model, provider and time")
+        return value
+
     @property
     def journal_path(self) -> Path:
         """The journal's database file."""
         return self.data_dir / "journal.db"
+
+    @property
+    def search_path(self) -> Path:
+        """The search index's database file."""
+        return self.data_dir / "search.db"
 
     @property
     def app_keys_path(self) -> Path:

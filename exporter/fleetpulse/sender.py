@@ -1,4 +1,4 @@
-"""Sends JSON to an exporter and insists: what `demo`, `replay` and `agent` speak through.
+"""Asks an exporter, and insists: what `demo`, `replay`, `agent` and `report` speak through.
 
 Promises: a payload is either answered by the exporter or an error says why not. It is sent again, with growing
 pauses, while the exporter is away, restarting or overloaded (it then names the pause itself, `Retry-After`).
@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -97,18 +97,25 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, path: str, payload: Any) -> dict[str, Any]:
+    async def post(self, path: str, payload: Any, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Posts `payload` as JSON and returns the answer's JSON.
 
         Raises UpstreamError once patience has run out; UnauthenticatedError, ForbiddenError, NotFoundError,
         TooLargeError or InvalidInputError when the exporter refuses the payload for good.
         """
         body = orjson.dumps(payload)
+        return _json_object(await self._insist("POST", path, data=body, params=query))
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """The body of a GET. Raises as `post`."""
+        return await self._insist("GET", path, params=query)
+
+    async def _insist(self, method: str, path: str, **how: Any) -> bytes:
         deadline = time.monotonic() + self._patience
         pause = FIRST_PAUSE
         while True:
             try:
-                return await self._attempt(path, body)
+                return await self._attempt(method, path, **how)
             except _TryAgainError as trouble:
                 wait = trouble.pause if trouble.pause is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
                 if time.monotonic() + wait > deadline:
@@ -118,13 +125,14 @@ class Sender:
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _attempt(self, path: str, body: bytes) -> dict[str, Any]:
+    async def _attempt(self, method: str, path: str, **how: Any) -> bytes:
         if self._session is None:
             raise RuntimeError("a Sender is used inside `async with`")
         try:
-            async with self._session.post(self.url + path, data=body) as response:
+            async with self._session.request(method, self.url + path, **how) as response:
                 answer = await response.read()
-                return _judge(response.status, response.headers.get("Retry-After"), answer)
+                _judge(response.status, response.headers.get("Retry-After"), answer)
+                return answer
         except TimeoutError as error:
             raise _TryAgainError("no answer in time") from error
         except aiohttp.InvalidURL as error:
@@ -144,11 +152,11 @@ def connect_url(host: str, port: int) -> str:
     return f"http://{host}:{port}" if address.version == 4 else f"http://[{host}]:{port}"  # noqa: PLR2004 - IP
 
 
-def _judge(status: int, retry_after: str | None, body: bytes) -> dict[str, Any]:
-    """The answer's JSON, or the error that its status stands for."""
-    document = _json_object(body)
+def _judge(status: int, retry_after: str | None, body: bytes) -> None:
+    """Raises the error that an answer's status stands for."""
     if status < OK_BELOW:
-        return document
+        return
+    document = _json_object(body)
     detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
     if status >= SERVER_ERROR or status == TOO_MANY_REQUESTS:
         raise _TryAgainError(f"HTTP {status}: {detail}", _seconds(retry_after))

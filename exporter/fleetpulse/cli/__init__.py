@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from fleetpulse import __version__
-from fleetpulse.cli import agent, check, demo, replay, serve, token, up
+from fleetpulse.cli import agent, check, demo, replay, report, serve, token, up
 from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
 
 EPILOG = "Start with: fleetpulse up    then, in another terminal: fleetpulse demo"
@@ -48,6 +48,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(replay.replay)
 app.command()(agent.agent)
+app.command()(report.report)
 app.command()(check.check)
 app.add_typer(token.app)
 

@@ -145,7 +145,7 @@ class Previous(Part):
     partial: bool
     covered: Coverage
     totals: Figures
-    changes: Changes
+    changes: Changes | None = Field(description="Null where nothing was recorded in one of the two.")
 
 
 class TopError(Part):

@@ -141,7 +141,7 @@ class Reports:
             complete=span.complete,
             covered=_coverage(summary.covered),
             totals=totals,
-            previous=_previous(span, totals, before),
+            previous=_previous(span, summary, before),
             by_source=_sources(summary, before),
             by_model=_models(summary, before),
             by_status=_statuses(summary),
@@ -200,16 +200,17 @@ def _coverage(covered: Covered) -> Coverage:
     return Coverage(start=covered.start, end=covered.end, complete=covered.complete, gaps=gaps)
 
 
-def _previous(span: _Span, totals: Figures, before: Summary) -> Previous:
-    was = _figures(before.totals)
-    names = Changes.model_fields
+def _previous(span: _Span, summary: Summary, before: Summary) -> Previous:
+    compared = summary.covered.start is not None and before.covered.start is not None
+    now, was = _figures(summary.totals), _figures(before.totals)
+    changes = {name: _change(getattr(now, name), getattr(was, name)) for name in Changes.model_fields}
     return Previous(
         start=span.before.start,
         end=span.before.end,
         partial=not span.complete,
         covered=_coverage(before.covered),
         totals=was,
-        changes=Changes(**{name: _change(getattr(totals, name), getattr(was, name)) for name in names}),
+        changes=Changes.model_validate(changes) if compared else None,
     )
 
 

@@ -24,7 +24,7 @@ def _opening(report: Report, words: Words) -> str:
     colon = ": " if words.lang == "en" else "："
     totals = report.totals
     if not totals.total_requests:
-        return f"{moment}{colon}{words('head.none')}"
+        return moment + colon + words("head.unrecorded" if report.covered.start is None else "head.none")
     said = [words.count("head.requests", totals.total_requests, requests=whole(totals.total_requests))]
     said.append(words("head.rate", rate=percent(totals.success_rate)))
     said.append(words("head.cost", cost=usd(totals.total_cost)) + _against(report, words))
@@ -33,11 +33,10 @@ def _opening(report: Report, words: Words) -> str:
 
 def _against(report: Report, words: Words) -> str:
     """How the cost compares, where there is something to compare it with."""
-    change = report.previous.changes.total_cost
-    if report.previous.covered.start is None or (
-        not report.totals.total_cost and not report.previous.totals.total_cost
-    ):
+    changes = report.previous.changes
+    if changes is None or not (report.totals.total_cost or report.previous.totals.total_cost):
         return ""
+    change = changes.total_cost
     before = words(f"before.{report.report}{'.partial' if report.previous.partial else ''}")
     if change.ratio is None:
         said = words("head.first", before=before)

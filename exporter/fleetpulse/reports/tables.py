@@ -41,8 +41,7 @@ def shown(name: str, value: float | None) -> str:
 
 def _card(report: Report, name: str, words: Words) -> Card:
     now, before = getattr(report.totals, name), getattr(report.previous.totals, name)
-    compared = report.previous.covered.start is not None and before is not None
-    change: Change | None = getattr(report.previous.changes, name) if compared else None
+    change: Change | None = getattr(report.previous.changes, name, None)
     return Card(
         name=name,
         label=words(f"card.{name}"),

@@ -157,6 +157,12 @@ BUDGET_COST = _metric(
     "Spend of the budget over all its periods: what a pace is measured by, across the turn of a period.",
     ("budget", "scope", "target", "period"),
 )
+BUDGET_CORRECTED = _metric(
+    "budget_corrected_usd_total",
+    "counter",
+    "Of the spend over all periods, what was added by pricing stored requests afterwards.",
+    ("budget", "scope", "target", "period"),
+)
 BUDGET_UNPRICED = _metric(
     "budget_unpriced_requests",
     "gauge",
@@ -348,6 +354,33 @@ REPORT_LAST_SUCCESS = _metric(
     "When a scheduled report was last sent, also before a restart; no series before the first.",
     ("report",),
 )
+
+# Search and export ---------------------------------------------------------------------------------------------
+SEARCH_INDEXED = _metric("search_indexed_rows", "gauge", "Requests kept that the search index holds.")
+SEARCH_LAG = _metric(
+    "search_lag_rows", "gauge", "Requests the search index has not come to yet; they are read one by one meanwhile."
+)
+SEARCH_SIZE = _metric("search_index_size_bytes", "gauge", "Size of the search index's files.")
+SEARCH_REBUILDS = _metric(
+    "search_index_rebuilds_total",
+    "counter",
+    "Times the search index was made again: missing, damaged, of another layout, of another journal.",
+    ("reason",),
+)
+SEARCH_SECONDS = _metric(
+    "search_duration_seconds",
+    "histogram",
+    "How long calls for a page of requests or a single one took, waiting included.",
+    buckets=FAST_BUCKETS,
+)
+SEARCH_REFUSED = _metric(
+    "search_refused_total",
+    "counter",
+    "Calls answered with 503: too many at once (busy), nothing looked at in time (slow), too many exports.",
+    ("reason",),
+)
+EXPORTS = _metric("exports_running", "gauge", "Exports that are being sent.")
+EXPORTED_ROWS = _metric("exported_rows_total", "counter", "Requests read for exports.")
 
 # The service itself -------------------------------------------------------------------------------------------
 HTTP_REQUESTS = _metric("http_requests_total", "counter", "HTTP requests answered.", ("route", "code"))

@@ -1,0 +1,233 @@
+"""Keeps the search index up with the journal, on a thread and connections of its own.
+
+Promises: the journal's writer never waits for it; it takes little while requests come in, and catches up when they
+do not; what cannot be trusted (damaged, of another layout, of another journal or ahead of this one) is made again
+by itself, while searches read the rows instead. A full disk is waited for.
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from contextlib import closing, suppress
+from typing import Any
+
+from fleetpulse import catalogue
+from fleetpulse.instruments import Instruments
+from fleetpulse.journal import REQUESTS, Journal, RequestRow
+from fleetpulse.journal.following import newest_id, oldest_id
+from fleetpulse.query import index
+from fleetpulse.query.filters import document
+from fleetpulse.query.index import PARTITION_IDS, Position
+from fleetpulse.query.leases import SearchIndex
+
+SLICE_ROWS = 256
+TRANSACTION_SLICES = 32
+FOLLOW_SECONDS = 0.5
+RETRY_SECONDS = 5.0
+TIDY_SECONDS = 30.0
+IDLE_SHARE = 0.25  # pause after a slice, as a share of the time it took
+BUSY_SHARE = 3.0  # the same, while requests come in
+MERGE_PAGES = 256
+FREE_PAGES = 256
+REASONS = ("missing", "layout", "damaged", "other_journal")
+COLUMNS = ",".join(REQUESTS.columns)
+log = logging.getLogger(__name__)
+
+
+class UnfitError(Exception):
+    """The index has to be made again, for one of REASONS."""
+
+
+class UnreadableError(Exception):
+    """The journal cannot be read now."""
+
+
+class Indexer:
+    """The thread. `start` it once the journal is open, `stop` it before the journal is closed."""
+
+    def __init__(self, journal: Journal, shared: SearchIndex, instruments: Instruments) -> None:
+        self._journal = journal
+        self._shared = shared
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="search-indexer", daemon=True)
+        self._rows: sqlite3.Connection
+        self._file: sqlite3.Connection
+        self._discarded = False
+        self._unmerged: list[int] = []
+        self._merged: set[int] = set()
+        self._merging = False
+        self._tidy_due = 0.0
+        self._newest = 0
+        self._warned = False
+        self._instrument(instruments)
+
+    def start(self) -> None:
+        """Begins to index."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; what was not committed is indexed after the next start. Blocks for a moment."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._shared.withdraw()
+
+    def _instrument(self, instruments: Instruments) -> None:
+        shared, journal = self._shared, self._journal
+        self._rebuilds = instruments.counter(catalogue.SEARCH_REBUILDS)
+        for reason in REASONS:
+            self._rebuilds.labels(reason)
+
+        def lag() -> int:
+            return max(0, journal.newest_id(REQUESTS) - shared.reached)
+
+        instruments.gauge(catalogue.SEARCH_LAG).set_function(lag)
+        instruments.gauge(catalogue.SEARCH_INDEXED).set_function(
+            lambda: max(0, journal.extent(REQUESTS)[0] - lag())
+        )
+        instruments.gauge(catalogue.SEARCH_SIZE).set_function(lambda: index.size(shared.path))
+
+    # The thread's life ----------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except UnfitError as unfit:
+                self._discard(str(unfit))
+            except (sqlite3.Error, UnreadableError, OSError) as error:
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Waits for what passes; what does not is the file's fault."""
+        if isinstance(error, sqlite3.Error) and not index.is_passing(error):
+            log.warning("the search index is damaged: %s", error)
+            self._discard("damaged")
+            return
+        if not self._warned:
+            log.warning("the search index waits: %s", error)
+            self._warned = True
+        self._stopping.wait(RETRY_SECONDS)
+
+    def _discard(self, reason: str) -> None:
+        """Deletes the file. Searches read the rows until there is another."""
+        self._shared.withdraw()
+        self._shared.reached = 0
+        self._shared.doubted = False
+        for file in index.files(self._shared.path):
+            file.unlink(missing_ok=True)
+        self._rebuilds.labels(reason).inc()
+        self._discarded = True
+        log.info("the search index is made again: %s", reason.replace("_", " "))
+        if reason == "damaged":
+            self._stopping.wait(RETRY_SECONDS)  # a disk that damages everything is not to be kept busy
+
+    def _follow(self) -> None:
+        """Works until it is told to stop. Raises UnfitError, UnreadableError or sqlite3.Error."""
+        if not self._shared.path.exists() and not self._discarded:
+            self._rebuilds.labels("missing").inc()
+        with (
+            closing(self._journal.reader()) as self._rows,
+            closing(index.open_index(self._shared.path)) as self._file,
+        ):
+            self._judge()
+            self._warned = False
+            self._unmerged, self._merged, self._merging, self._tidy_due = [], set(), False, 0.0
+            self._shared.publish()
+            while not self._stopping.is_set():
+                if self._shared.doubted:
+                    raise UnfitError("damaged")
+                if not (self._advance() or self._tidy()):
+                    self._stopping.wait(FOLLOW_SECONDS)
+
+    def _judge(self) -> None:
+        """Takes over where the file stands, if it stands on this journal."""
+        if index.version(self._file) != index.VERSION:
+            raise UnfitError("layout")
+        with suppress(sqlite3.OperationalError):  # told to stop: the next start looks again
+            if not index.is_sound(self._file):
+                raise UnfitError("damaged")
+        last, request_id = index.position(self._file)
+        found = self._ask("SELECT request_id FROM requests WHERE id = ?", last)
+        if last > newest_id(self._rows, REQUESTS) or (found and found != [(request_id,)]):
+            raise UnfitError("other_journal")
+        self._shared.reached = last
+
+    # Adding ---------------------------------------------------------------------------------------------------
+    def _advance(self) -> bool:
+        """Indexes what is new, at most one transaction of it; False where nothing was."""
+        rows = self._read(self._shared.reached)
+        if not rows:
+            return False
+        self._file.execute("BEGIN IMMEDIATE")
+        try:
+            reached = self._add(rows)
+            index.save_position(self._file, reached)
+            self._file.execute("COMMIT")
+        except BaseException:
+            if self._file.in_transaction:
+                self._file.execute("ROLLBACK")
+            raise
+        self._shared.reached = reached.last
+        return True
+
+    def _add(self, rows: list[tuple[int, RequestRow]]) -> Position:
+        """Adds these rows and those that follow, slice by slice, to the open transaction."""
+        reached = Position(0, "")
+        for _ in range(TRANSACTION_SLICES):
+            began = time.perf_counter()
+            index.add(self._file, [(number, document(row)) for number, row in rows])
+            number, row = rows[-1]
+            reached = Position(number, row.request_id)
+            self._pause(time.perf_counter() - began)
+            rows = [] if self._stopping.is_set() else self._read(number)
+            if not rows:
+                break
+        return reached
+
+    def _read(self, after: int) -> list[tuple[int, RequestRow]]:
+        found = self._ask(f"SELECT id,{COLUMNS} FROM requests WHERE id > ? ORDER BY id LIMIT {SLICE_ROWS}", after)  # noqa: S608
+        return [(number, RequestRow(*values)) for number, *values in found]
+
+    def _ask(self, question: str, value: int) -> list[tuple[Any, ...]]:
+        """Asks the journal. Its failures say nothing about the index."""
+        try:
+            return self._rows.execute(question, (value,)).fetchall()
+        except sqlite3.Error as error:
+            raise UnreadableError(f"the journal cannot be read: {error}") from error
+
+    def _pause(self, took: float) -> None:
+        """Leaves the processor to others: much of it while requests come in."""
+        newest = newest_id(self._rows, REQUESTS)
+        share = BUSY_SHARE if newest > self._newest else IDLE_SHARE
+        self._newest = newest
+        self._stopping.wait(took * share)
+
+    # Tidying --------------------------------------------------------------------------------------------------
+    def _tidy(self) -> bool:
+        """One step of what can wait: forgets deleted rows, merges complete tables; False where nothing is to do."""
+        if self._unmerged:
+            self._merge()
+            return True
+        if time.monotonic() < self._tidy_due:
+            return False
+        self._tidy_due = time.monotonic() + TIDY_SECONDS
+        oldest = oldest_id(self._rows, REQUESTS)
+        after = {number: (number + 1) * PARTITION_IDS for number in index.partitions(self._file)}
+        for number in [each for each in after if after[each] <= oldest]:
+            index.drop(self._file, number)
+            del after[number]
+        while index.free(self._file, FREE_PAGES) and not self._stopping.is_set():
+            pass
+        complete = {number for number in after if after[number] <= self._shared.reached + 1}
+        self._unmerged = sorted(complete - self._merged)
+        return bool(self._unmerged)
+
+    def _merge(self) -> None:
+        """One step of merging one table."""
+        began = time.perf_counter()
+        pages = MERGE_PAGES if self._merging else -MERGE_PAGES
+        self._merging = index.merge(self._file, self._unmerged[-1], pages)
+        if not self._merging:
+            self._merged.add(self._unmerged.pop())
+        self._pause(time.perf_counter() - began)

@@ -1,0 +1,139 @@
+import json
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
+from tests.journal.stand import NOW, alert, request
+from tests.sinks.collector import plain
+
+import fleetpulse
+from fleetpulse.journal import Numbered, RequestRow
+from fleetpulse.sinks.records import Batch, encode, record
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def numbered(rows: Sequence[RequestRow]) -> list[Numbered]:
+    return [Numbered(number, row) for number, row in enumerate(rows, start=11)]
+
+
+def sent(batch: Batch) -> ExportLogsServiceRequest:
+    return ExportLogsServiceRequest.FromString(batch.body)
+
+
+def test_a_request_is_the_json_of_the_api_with_attributes_to_filter_by() -> None:
+    row = request("r1", provider="openai", session_id="s1", account_id="a1", metadata='{"topic": "天气"}')
+    made = record(row)
+    assert json.loads(made.body.string_value) == row.as_json()
+    assert "天气" in made.body.string_value
+    assert (made.event_name, made.severity_text) == ("fleetpulse.request", "INFO")
+    assert made.severity_number == SeverityNumber.SEVERITY_NUMBER_INFO
+    assert plain(made.attributes) == {
+        "event.name": "fleetpulse.request",
+        "fleetpulse.request_id": "r1",
+        "fleetpulse.source": "telegram",
+        "fleetpulse.status": "success",
+        "fleetpulse.execution_time": 0.5,
+        "fleetpulse.tokens_used": 30,
+        "fleetpulse.cost": 0.25,
+        "fleetpulse.cost_source": "reported",
+        "fleetpulse.account_id": "a1",
+        "user.id": "u1",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.conversation.id": "s1",
+        "gen_ai.usage.input_tokens": 20,
+        "gen_ai.usage.output_tokens": 10,
+        "gen_ai.usage.cache_read.input_tokens": 4,
+    }
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    bare = request("r", user_id="", model=None, cost=None, cost_source=None, cached_tokens=None, input_tokens=0)
+    names = plain(record(bare).attributes)
+    assert names.keys().isdisjoint({"user.id", "gen_ai.request.model", "fleetpulse.cost", "error.type"})
+    assert names["gen_ai.usage.input_tokens"] == 0
+
+
+def test_a_failed_request_is_an_error() -> None:
+    made = record(request("r", status="timeout", error="gave up"))
+    assert (made.severity_text, made.severity_number) == ("ERROR", SeverityNumber.SEVERITY_NUMBER_ERROR)
+    assert plain(made.attributes)["error.type"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(TRACE, TRACE), (TRACE.upper(), TRACE), ("0" * 32, ""), ("not hex", ""), (TRACE + "0", ""), (None, "")],
+)
+def test_a_valid_trace_id_is_the_records_own(given: str | None, found: str) -> None:
+    assert record(request("r", trace_id=given)).trace_id.hex() == found
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "time"),
+    [
+        (None, NOW),
+        (NOW - 2.5, NOW - 2.5),
+        (NOW + 60, NOW + 60),
+        (NOW - 1_799, NOW - 1_799),
+        (NOW - 1_801, NOW),  # Loki would refuse it: too far behind what came before
+        (NOW - 86_400 * 365, NOW),
+        (NOW + 301, NOW),
+    ],
+)
+def test_the_time_is_that_of_the_request_while_that_is_near(timestamp: float | None, time: float) -> None:
+    made = record(request("r", timestamp=timestamp))
+    assert made.time_unix_nano == int(time * 1e9)
+    assert made.observed_time_unix_nano == int(NOW * 1e9)
+    if timestamp is not None:
+        assert "timestamp" in json.loads(made.body.string_value)
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "text"),
+    [
+        ("firing", "critical", "ERROR"),
+        ("firing", "warning", "WARN"),
+        ("firing", "none", "INFO"),
+        ("resolved", "critical", "INFO"),
+    ],
+)
+def test_an_alert(status: str, severity: str, text: str) -> None:
+    row = alert("f1", status, severity=severity)
+    made = record(row)
+    assert (made.event_name, made.severity_text) == ("fleetpulse.alert", text)
+    assert json.loads(made.body.string_value) == row.as_json()
+    assert plain(made.attributes) == {
+        "event.name": "fleetpulse.alert",
+        "fleetpulse.alertname": "BudgetExceeded",
+        "fleetpulse.status": status,
+        "fleetpulse.severity": severity,
+        "fleetpulse.fingerprint": "f1",
+    }
+
+
+def test_a_batch_says_who_sends_and_what_it_is() -> None:
+    batch = encode(numbered([request("a"), request("b")]), {"service.name": "x"}, 2**20, 512)
+    (group,) = sent(batch).resource_logs
+    (scope,) = group.scope_logs
+    assert plain(group.resource.attributes) == {"service.name": "x"}
+    assert (scope.scope.name, scope.scope.version) == ("fleetpulse.signals", fleetpulse.__version__)
+    assert [plain(each.attributes)["fleetpulse.request_id"] for each in scope.log_records] == ["a", "b"]
+    assert (batch.records, batch.upto, batch.full) == (2, 12, False)
+
+
+def test_a_batch_is_full_when_it_has_as_many_rows_as_it_may() -> None:
+    assert encode(numbered([request("a"), request("b")]), {}, 2**20, 2).full
+
+
+def test_a_batch_is_bounded_in_bytes() -> None:
+    rows = numbered([request(f"r{n}", command="x" * 8_000) for n in range(20)])
+    batch = encode(rows, {}, 50_000, 512)
+    assert (batch.records, batch.upto, batch.full) == (5, 15, True)
+    assert len(batch.body) < 50_000
+
+
+def test_a_row_larger_than_a_batch_goes_alone() -> None:
+    batch = encode(numbered([request("a", command="x" * 8_000), request("b")]), {}, 100, 512)
+    assert (batch.records, batch.upto, batch.full) == (1, 11, True)

@@ -6,12 +6,22 @@ argument or configuration, each with words that say what to do. A stack trace is
 
 import sys
 
-import typer
-from rich.console import Console
-
 from fleetpulse import __version__
-from fleetpulse.cli import agent, check, demo, replay, report, serve, token, up
-from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
+
+try:
+    import typer
+    from rich.console import Console
+
+    from fleetpulse.cli import agent, check, demo, replay, report, serve, token, up
+    from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
+except ModuleNotFoundError as missing:
+    if (missing.name or "").partition(".")[0] == "fleetpulse":
+        raise
+    sys.stderr.write(
+        f"fleetpulse: only the client library is installed ({missing.name} is missing); "
+        "the exporter and the commands need: pip install 'fleetpulse[server]'\n"
+    )
+    raise SystemExit(2) from None
 
 EPILOG = "Start with: fleetpulse up    then, in another terminal: fleetpulse demo"
 

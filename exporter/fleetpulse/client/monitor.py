@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack, cast, overload
@@ -26,7 +26,7 @@ from fleetpulse.client.records import RequestFields, encode
 from fleetpulse.client.tally import Stats
 
 F = TypeVar("F", bound=Callable[..., object])
-Describe = Callable[..., RequestFields]
+Describe = Callable[..., Mapping[str, object]]
 NAME = "a call"
 
 
@@ -217,7 +217,7 @@ class Monitor:
         fields = named
         if describe is not None:
             try:
-                fields = {**named, **describe(*args, **kwargs)}
+                fields = cast("RequestFields", {**named, **describe(*args, **kwargs)})
             except Exception as error:  # noqa: BLE001 - never into the caller
                 self._complain("describe", f"what describes a call failed: {error!r:.300}")
         return calls.Call(self.log, fields)

@@ -183,7 +183,7 @@ def _json(said: dict[str, object]) -> bytes:
     """JSON in UTF-8, where lone surrogates, which are no text, become question marks."""
     try:
         data = _encoder.encode(said).encode("utf-8", "replace")
-    except (TypeError, ValueError, RecursionError):
+    except Exception:
         if "metadata" not in said:
             raise
     else:

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -46,9 +47,12 @@ def _utc(value: datetime) -> datetime:
 def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
     """Refuses what is too long, and what readers of JSON could not read back."""
     try:
-        orjson.dumps(value)
+        short = orjson.dumps(value)
     except TypeError as error:  # an integer past 64 bits
         raise ValueError(f"cannot be kept: {error}") from error
+    # Python's own JSON takes ten times as long, and at most twice the characters. A null here may have been a NaN.
+    if 2 * len(short) <= MAX_METADATA_BYTES and b"null" not in short:
+        return value
     if len(json.dumps(value, ensure_ascii=False, allow_nan=False)) > MAX_METADATA_BYTES:
         raise ValueError(f"is longer than {MAX_METADATA_BYTES} characters of JSON")
     return value
@@ -71,25 +75,38 @@ Status = Annotated[
 ]
 UserId = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=PRINTABLE)]
 Text = Annotated[str, StringConstraints(max_length=8_192, pattern=NO_NUL)]
-Timestamp = Annotated[datetime, AfterValidator(_utc)]
+Timestamp = Annotated[
+    datetime,
+    AfterValidator(_utc),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "format": "date-time",
+            "description": "RFC 3339, UTC where it names no zone; or Unix time in seconds. From 1970 to tomorrow.",
+        }
+    ),
+]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, le=MAX_USD, allow_inf_nan=False)]
-LabelSet = Annotated[dict[Label, Text], BeforeValidator(_few_labels)]
+LabelSet = Annotated[
+    dict[Label, Text], BeforeValidator(_few_labels), Field(json_schema_extra={"maxProperties": MAX_LABELS})
+]
 Metadata = Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]
 
 
 class Signal(BaseModel):
     """Base of every reported thing: immutable, tolerant of unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class RunningTask(Signal):
     """One task an agent works on; `task_id` may be a number (as documented) or a string."""
 
     task_id: Annotated[int, Field(ge=0, le=MAX_INT)] | Identifier
+    """A number or text."""
     task_type: Label = "task"
     workspace_id: Identifier | None = None
     started_at: Timestamp | None = None
@@ -99,11 +116,16 @@ class Heartbeat(Signal):
     """An agent says: I am alive, this busy (percent 0-100), running these tasks."""
 
     status: Status
+    """`idle`, `busy`, …; `offline` says goodbye: no alert for a silent agent follows."""
     cpu_usage: Percent
+    """Percent."""
     memory_usage: Percent
+    """Percent."""
     running_tasks: Annotated[tuple[RunningTask, ...], Field(max_length=1_000)] = ()
     agent_name: Label | None = None
+    """For people; default: the agent's id."""
     pool_id: Label | None = None
+    """Default: the pool of the app key, else `default`."""
 
 
 class AgentHeartbeat(Heartbeat):
@@ -120,24 +142,39 @@ class RequestLog(Signal):
     """
 
     request_id: Identifier
+    """Unique; sent twice, it is stored once."""
     source: Label
+    """Which bot or service."""
     status: Status
+    """`success`, `error` or another word; all but `success` count as failed."""
     execution_time: Seconds
+    """Seconds."""
     user_id: UserId = ""
     command: Text = ""
+    """What was asked."""
     tokens_used: Count | None = None
+    """All tokens; default: the sum of the parts."""
     cost: Usd | None = None
+    """USD, as the reporter knows it; default: computed from model and tokens."""
     timestamp: Timestamp | None = None
+    """When it happened; default: when it was received."""
     model: Label | None = None
     provider: Label | None = None
+    """`openai`, `anthropic`, …: tells apart models of one name."""
     input_tokens: Count | None = None
+    """Cached ones included."""
     output_tokens: Count | None = None
     cached_tokens: Count | None = None
+    """Those of the input that were read from the provider's cache."""
     error: Text | None = None
+    """Why it failed."""
     session_id: Identifier | None = None
     trace_id: Identifier | None = None
+    """Shown as exemplar, and leads to the trace."""
     metadata: Metadata | None = None
+    """Anything else, up to 16,384 characters as JSON."""
     account_id: Identifier | None = None
+    """The account it was made for."""
 
     @model_validator(mode="after")
     def _cached_is_part_of_input(self) -> "RequestLog":

@@ -29,8 +29,12 @@ OPENAPI = "3.1.0"
 PARAMETER = re.compile(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}")
 LINES = frozenset({NDJSON})
 BINARY = frozenset({PROTOBUF, "application/gzip", "application/octet-stream"})
-RETRY = {"description": "Seconds to wait before the same request is sent again.", "schema": {"type": "integer"}}
-CHALLENGE = {"description": "How to authenticate.", "schema": {"type": "string"}}
+RETRY = {
+    "description": "Seconds to wait before the same request is sent again.",
+    "required": True,
+    "schema": {"type": "integer"},
+}
+CHALLENGE = {"description": "How to authenticate.", "required": True, "schema": {"type": "string"}}
 SECURITY_SCHEMES = {
     "appKey": {"type": "apiKey", "in": "header", "name": "X-App-Key", "description": "An app key's name."},
     "appSecret": {"type": "apiKey", "in": "header", "name": "X-App-Secret", "description": "Its secret."},

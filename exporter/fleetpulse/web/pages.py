@@ -7,8 +7,10 @@ text stands on it (Content-Security-Policy). Everything works offline and where 
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 from aiohttp import web
+from pydantic import Field
 
 from fleetpulse.errors import NotFoundError
 from fleetpulse.web.guard import public
@@ -34,6 +36,15 @@ def html_page(text: str, *, vary: str = "") -> web.Response:
     return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
 
 
+@cache
+def names() -> frozenset[str]:
+    """The files that are sent."""
+    return frozenset(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
+
+
+Name = Annotated[str, Field(json_schema_extra={"enum": sorted(names())})]
+
+
 class StaticEndpoints:
     """The files that pages load: those beside this module, read once, and no others."""
 
@@ -45,6 +56,7 @@ class StaticEndpoints:
     @operation(
         "Pages",
         media=tuple(TYPES.values()),
+        path={"name": Name},
         headers={"If-None-Match": str},
         answers={304: Answer("What the browser has is still so.", media=())},
         problems=(404,),
@@ -59,12 +71,6 @@ class StaticEndpoints:
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers=headers)
         return web.Response(body=body, content_type=TYPES[Path(name).suffix], charset="utf-8", headers=headers)
-
-
-@cache
-def names() -> frozenset[str]:
-    """The files that are sent."""
-    return frozenset(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
 
 
 @cache

@@ -8,7 +8,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core.core_schema import DictSchema
 
 from fleetpulse.web.operations import Query
 
@@ -19,12 +20,21 @@ OUTPUT: Literal["serialization"] = "serialization"
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, without titles that only repeat a field's name."""
+    """Pydantic's, without titles that only repeat a field's name, and with every key of a dict held to its rule."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Never."""
         del schema
         return False
+
+    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
+        """Pydantic says what values belong to keys that match, and lets all others pass; the code does not."""
+        made = super().dict_schema(schema)
+        patterns = made.pop("patternProperties", None)
+        if patterns and (keys := schema.get("keys_schema")):
+            (made["additionalProperties"],) = patterns.values()
+            made["propertyNames"] = self.generate_inner(keys)
+        return made
 
 
 class Schemas:

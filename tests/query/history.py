@@ -7,19 +7,17 @@ counters: a request counts when the first scrape after it shows it.
 import random
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.system.harness import free_port, is_ready
-from tests.tools import run, running, until
+from tests.system.harness import Program, clean_environment, free_port
+from tests.tools import need_tool, run
 
 from fleetpulse.query.figures import Tokens, Totals
 
 FOREVER = "20y"
-SCRAPE_SECONDS = 60.0
 
 
 class Logged(NamedTuple):
@@ -100,6 +98,22 @@ class Shown:
         return counted
 
 
+class Remembering(Program):
+    """A Prometheus that scrapes nothing."""
+
+    def __init__(self, folder: Path, config: Path, data: Path) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        command = [
+            str(need_tool("prometheus")),
+            f"--config.file={config}",
+            f"--storage.tsdb.path={data}",
+            f"--storage.tsdb.retention.time={FOREVER}",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
+        ]
+        log = folder / "prometheus.log"
+        super().__init__("Prometheus", command, f"{self.url}/-/ready", log, clean_environment())
+
+
 @dataclass
 class History:
     """Everything that Prometheus is to remember."""
@@ -118,33 +132,14 @@ class History:
             series[f'up{{job="fleetpulse",instance="{instance}"}}'] += [f"{value} {at}" for at in times]
         return "".join(f"{name} {sample}\n" for name in series for sample in series[name]) + "# EOF\n"
 
-    @asynccontextmanager
-    async def served(self, folder: Path) -> AsyncIterator[str]:
-        """The address of a Prometheus with this past."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def program(self, folder: Path) -> Remembering:
+        """A Prometheus with this past, ready to be started."""
+        folder.mkdir(parents=True)
         past, data, config = folder / "past.om", folder / "data", folder / "prometheus.yml"
         past.write_text(self.text())
         config.write_text("global: {}\n")
-        run("promtool", "tsdb", "create-blocks-from", "openmetrics", past, data)
-        async with prometheus(folder, config, data) as url:
-            yield url
-
-
-@asynccontextmanager
-async def prometheus(folder: Path, config: Path, data: Path) -> AsyncIterator[str]:
-    """The address of a running Prometheus."""
-    address, log = f"127.0.0.1:{free_port()}", folder / "prometheus.log"
-    options = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
-    async with running("prometheus", *options, f"--storage.tsdb.retention.time={FOREVER}", log=log):
-        await until(lambda: _answers(f"http://{address}/-/ready"), log)
-        yield f"http://{address}"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return is_ready(url)
-    except OSError:
-        return False
+        run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", past, data)
+        return Remembering(folder, config, data)
 
 
 def every(seconds: float, start: float, end: float) -> list[float]:

@@ -40,6 +40,10 @@ class Scrapes:
         """When a target was first scraped in `[low, high]`."""
         return await self._find(beacon(target), low, high, newest=False)
 
+    async def first_of_journal(self, target: Target, low: float, high: float) -> float | None:
+        """The first scrape in `[low, high]` that showed a journal with requests."""
+        return await self._find(journal(target), low, high, newest=False)
+
     async def last_of_journal(self, target: Target, identity: float, low: float, high: float) -> float | None:
         """The last scrape in `[low, high]` that showed a journal, before it showed another one."""
         series = journal(target)

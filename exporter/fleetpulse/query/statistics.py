@@ -62,14 +62,13 @@ class Statistics:
         """The sums over a window."""
         grown = await self._grown([window.start, window.end], Asking(EVERYTHING, source))
         values = grown.intervals[0] if grown.intervals else {}
-        by_status = {(key.source, key.detail): round(value) for key, value in _summed_statuses(values).items()}
         return Summary(
             window,
             grown.covered,
             _totals(values.items()),
             _grouped(values, lambda key: key.source),
             _grouped(values, lambda key: key.model),
-            by_status,
+            _by_status(values),
         )
 
     async def by_hour(self, window: Window, source: str | None = None) -> Timeline:
@@ -160,10 +159,10 @@ def _grouped(values: Values, name: Callable[[Key], str]) -> dict[str, Totals]:
     return {group: _totals(groups[group]) for group in sorted(groups)}
 
 
-def _summed_statuses(values: Values) -> dict[Key, float]:
-    """Requests by source and status."""
-    sums: dict[Key, float] = defaultdict(float)
-    for key, value in sorted(values.items()):
+def _by_status(values: Values) -> dict[tuple[str, str], int]:
+    """Requests by source and status, in order of both."""
+    sums: dict[tuple[str, str], float] = defaultdict(float)
+    for key, value in values.items():
         if key.part == "requests":
-            sums[key._replace(model="")] += value
-    return dict(sums)
+            sums[key.source, key.detail] += value
+    return {each: round(sums[each]) for each in sorted(sums)}

@@ -176,12 +176,16 @@ async def _lives(
 ) -> list[tuple[Reading, Reading]]:
     """Pairs of readings of the same journal each: one pair, unless the exporter was given another journal."""
     pairs: list[tuple[Reading, Reading]] = []
-    while before.journal not in (None, after.journal) and len(pairs) < MAX_JOURNALS:
-        assert before.journal is not None  # noqa: S101 - for the type checker
-        ended = await scrapes.last_of_journal(target, before.journal, before.at, after.at)
-        if ended is None:
+    while before.journal != after.journal and len(pairs) < MAX_JOURNALS:
+        low = before.at
+        if before.journal is not None:
+            ended = await scrapes.last_of_journal(target, before.journal, low, after.at)
+            if ended is None:
+                break
+            pairs.append((before, await scrapes.reading(target, ended)))
+            low = ended
+        elif before.values:  # journals cannot be told apart
             break
-        pairs.append((before, await scrapes.reading(target, ended)))
-        began = await scrapes.first(target, ended + MILLISECOND, after.at)
-        before = await scrapes.reading(target, began or after.at, since=ended)
+        began = await scrapes.first_of_journal(target, low + MILLISECOND, after.at)
+        before = Reading(low) if began is None else await scrapes.reading(target, began, since=low)
     return [*pairs, (before, after)]

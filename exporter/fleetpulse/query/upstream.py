@@ -4,6 +4,7 @@ Nothing is tried again: whoever asked is told at once, and may. Redirects are no
 """
 
 import asyncio
+import os
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,7 +73,9 @@ class Upstream:
         except TimeoutError as error:
             raise self.failed(f"did not answer within {self._timeout.total:g} s") from error
         except aiohttp.ClientConnectorError as error:
-            raise self.failed(f"cannot be reached ({error.os_error.strerror or 'no such host'})") from error
+            number = error.os_error.errno or 0
+            why = os.strerror(number) if number > 0 else "no such host"  # its own words tell the address
+            raise self.failed(f"cannot be reached ({why})") from error
         except (aiohttp.ClientError, OSError) as error:
             raise self.failed(f"cannot be asked ({type(error).__name__})") from error
 

@@ -60,10 +60,11 @@ class Window:
 
     def days(self) -> list[datetime]:
         """Where the window begins, every midnight within it, and where it ends."""
-        following = self.start.date()
+        day = self.start.date()
         edges = [self.start]
-        while (edge := midnight(following := following + timedelta(days=1), self.start)).timestamp() < self._ended:
-            edges.append(edge)
+        while (edge := midnight(day := day + timedelta(days=1), self.start)).timestamp() < self._ended:
+            if edge.timestamp() > edges[-1].timestamp():  # a zone may leave a whole day out
+                edges.append(edge)
         return [*edges, self.end]
 
     def hours(self) -> list[datetime]:

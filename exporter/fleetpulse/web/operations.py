@@ -145,7 +145,7 @@ def operation_of(handler: object) -> Operation | None:
 
 def read_query(request: web.Request, model: type[Q]) -> Q:
     """The query string as the model has it. Raises InvalidInputError that names what does not fit."""
-    repeated = [name for name, times in Counter(request.query.keys()).items() if times > 1]
+    repeated = [name for name, times in Counter(name for name, _ in request.query.items()).items() if times > 1]
     if repeated:
         errors = [{"loc": ["query", name], "msg": "is given more than once"} for name in repeated]
         raise InvalidInputError("the query does not validate", errors)

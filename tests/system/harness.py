@@ -33,8 +33,8 @@ def free_port() -> int:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without any Fleetpulse setting, plus `variables`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETPULSE_")}
+    """This process's environment without any setting of Fleetpulse or OpenTelemetry, plus `variables`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLEETPULSE_", "OTEL_"))}
     return kept | variables
 
 

@@ -26,23 +26,30 @@ from fleetpulse.instruments import Instruments
 from fleetpulse.journal import REQUESTS, Journal, Retention, Row, Table
 from fleetpulse.live import Hub, Policy
 from fleetpulse.pipeline import Pipeline, alert_json
+from fleetpulse.pricing import Pricer
 from fleetpulse.query.alertmanager import Alertmanager
 from fleetpulse.query.budget_lines import BudgetBook
+from fleetpulse.query.indexer import search_indexer
+from fleetpulse.query.logs import RequestLogs
 from fleetpulse.query.promql import Prometheus
 from fleetpulse.query.reports import Reports
 from fleetpulse.query.statistics import Statistics
 from fleetpulse.query.upstream import Upstream
 from fleetpulse.reports.delivery import Deliveries
 from fleetpulse.reports.mail import Mailer
+from fleetpulse.repricing import Repricing
 from fleetpulse.series.agents import AgentSeries
+from fleetpulse.series.corrections import CorrectionFold
 from fleetpulse.series.exposition import Exposition
 from fleetpulse.series.fold import SeriesFold
 from fleetpulse.series.store import SeriesStore
 from fleetpulse.sinks.outlets import Outlets
+from fleetpulse.spending import Forecasts
 from fleetpulse.users import Users
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alert_list import AlertListEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
+from fleetpulse.web.budgets import BudgetEndpoints
 from fleetpulse.web.docs import DocsEndpoints
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
@@ -52,9 +59,12 @@ from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
 from fleetpulse.web.otlp import OtlpEndpoints
 from fleetpulse.web.pages import StaticEndpoints
+from fleetpulse.web.prices import PriceEndpoints
 from fleetpulse.web.reports import ReportEndpoints
+from fleetpulse.web.requests import RequestEndpoints
 from fleetpulse.web.spans import RequestSpans
 from fleetpulse.web.statistics import StatisticsEndpoints
+from fleetpulse.web.unpriced import UnpricedEndpoints
 
 DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
 SHUTDOWN_SECONDS = 5.0
@@ -132,7 +142,9 @@ def build(settings: Settings) -> Parts:
     fleet = Fleet(settings.agents, settings.limits, settings.thresholds.heartbeat_silence_seconds, agents)
     fleet.restore(journal.saved_agents())
     hub = Hub(settings.live, instruments)
-    pipeline = Pipeline(settings, journal, store, fleet, hub)
+    pricer = Pricer(settings.prices)
+    repricing = Repricing(journal, pricer, CorrectionFold(budgets))
+    pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
     exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
     ops = OpsEndpoints(settings, exposition, journal)
     _declare_topics(hub, fleet, journal)
@@ -152,6 +164,13 @@ def build(settings: Settings) -> Parts:
     reports = Reports(statistics, journal, BudgetBook(budgets, store), statistics.zone)
     deliveries = Deliveries(reports, Mailer(settings.reports), journal, settings.reports, instruments)
     routes += ReportEndpoints(reports, deliveries, settings.reports.lang).routes()
+    routes += PriceEndpoints(repricing, journal, settings.limits).routes()
+    routes += UnpricedEndpoints(repricing, journal, settings.limits).routes()
+    routes += BudgetEndpoints(budgets, store, Forecasts(journal, budgets)).routes()
+    indexer = search_indexer(journal, settings.search_path, instruments) if settings.search.index else None
+    logs = RequestLogs(journal, indexer.shared if indexer else None, settings.search, instruments)
+    app.on_cleanup.append(lambda _app: logs.close())
+    routes += RequestEndpoints(logs, statistics.zone).routes()
     docs = DocsEndpoints(routes, lambda: authenticator.enabled)
     entry.install(app, [*routes, *docs.routes()])
     return Parts(
@@ -167,7 +186,7 @@ def build(settings: Settings) -> Parts:
         entry,
         app,
         (prometheus, alertmanager),
-        (deliveries,),
+        (deliveries, repricing, *([indexer] if indexer else [])),
     )
 
 

@@ -5,11 +5,13 @@ do not; what cannot be trusted (damaged, of another layout, of another journal o
 by itself, while searches read the rows instead. A full disk is waited for.
 """
 
+import asyncio
 import logging
 import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 from fleetpulse import catalogue
@@ -43,12 +45,20 @@ class UnreadableError(Exception):
     """The journal cannot be read now."""
 
 
+def search_indexer(journal: Journal, path: Path, instruments: Instruments) -> "Indexer | None":
+    """The indexer of the index in this file; None where SQLite was built without FTS5."""
+    if not index.supported():
+        log.warning("SQLite has no FTS5 here, so there is no search index: rows are read one by one")
+        return None
+    return Indexer(journal, SearchIndex(path), instruments)
+
+
 class Indexer:
-    """The thread. `start` it once the journal is open, `stop` it before the journal is closed."""
+    """The thread, which lives as long as `run`: end that before the journal is closed."""
 
     def __init__(self, journal: Journal, shared: SearchIndex, instruments: Instruments) -> None:
+        self.shared = shared
         self._journal = journal
-        self._shared = shared
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="search-indexer", daemon=True)
         self._rows: sqlite3.Connection
@@ -62,19 +72,20 @@ class Indexer:
         self._warned = False
         self._instrument(instruments)
 
-    def start(self) -> None:
-        """Begins to index."""
+    async def run(self) -> None:
+        """Indexes until cancelled; what was not committed then is indexed after the next start."""
         self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread; what was not committed is indexed after the next start. Blocks for a moment."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._shared.withdraw()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._stopping.set()
+            with suppress(AttributeError, sqlite3.ProgrammingError):  # not open yet, or closed already
+                self._file.interrupt()
+            await asyncio.to_thread(self._thread.join)
+            self.shared.withdraw()
 
     def _instrument(self, instruments: Instruments) -> None:
-        shared, journal = self._shared, self._journal
+        shared, journal = self.shared, self._journal
         self._rebuilds = instruments.counter(catalogue.SEARCH_REBUILDS)
         for reason in REASONS:
             self._rebuilds.labels(reason)
@@ -100,6 +111,8 @@ class Indexer:
 
     def _failed(self, error: Exception) -> None:
         """Waits for what passes; what does not is the file's fault."""
+        if self._stopping.is_set():
+            return
         if isinstance(error, sqlite3.Error) and not index.is_passing(error):
             log.warning("the search index is damaged: %s", error)
             self._discard("damaged")
@@ -111,10 +124,10 @@ class Indexer:
 
     def _discard(self, reason: str) -> None:
         """Deletes the file. Searches read the rows until there is another."""
-        self._shared.withdraw()
-        self._shared.reached = 0
-        self._shared.doubted = False
-        for file in index.files(self._shared.path):
+        self.shared.withdraw()
+        self.shared.reached = 0
+        self.shared.doubted = False
+        for file in index.files(self.shared.path):
             file.unlink(missing_ok=True)
         self._rebuilds.labels(reason).inc()
         self._discarded = True
@@ -124,18 +137,18 @@ class Indexer:
 
     def _follow(self) -> None:
         """Works until it is told to stop. Raises UnfitError, UnreadableError or sqlite3.Error."""
-        if not self._shared.path.exists() and not self._discarded:
+        if not self.shared.path.exists() and not self._discarded:
             self._rebuilds.labels("missing").inc()
         with (
             closing(self._journal.reader()) as self._rows,
-            closing(index.open_index(self._shared.path)) as self._file,
+            closing(index.open_index(self.shared.path)) as self._file,
         ):
             self._judge()
             self._warned = False
             self._unmerged, self._merged, self._merging, self._tidy_due = [], set(), False, 0.0
-            self._shared.publish()
+            self.shared.publish()
             while not self._stopping.is_set():
-                if self._shared.doubted:
+                if self.shared.doubted:
                     raise UnfitError("damaged")
                 if not (self._advance() or self._tidy()):
                     self._stopping.wait(FOLLOW_SECONDS)
@@ -144,19 +157,18 @@ class Indexer:
         """Takes over where the file stands, if it stands on this journal."""
         if index.version(self._file) != index.VERSION:
             raise UnfitError("layout")
-        with suppress(sqlite3.OperationalError):  # told to stop: the next start looks again
-            if not index.is_sound(self._file):
-                raise UnfitError("damaged")
+        if not index.is_sound(self._file):
+            raise UnfitError("damaged")
         last, request_id = index.position(self._file)
         found = self._ask("SELECT request_id FROM requests WHERE id = ?", last)
         if last > newest_id(self._rows, REQUESTS) or (found and found != [(request_id,)]):
             raise UnfitError("other_journal")
-        self._shared.reached = last
+        self.shared.reached = last
 
     # Adding ---------------------------------------------------------------------------------------------------
     def _advance(self) -> bool:
         """Indexes what is new, at most one transaction of it; False where nothing was."""
-        rows = self._read(self._shared.reached)
+        rows = self._read(self.shared.reached)
         if not rows:
             return False
         self._file.execute("BEGIN IMMEDIATE")
@@ -168,7 +180,7 @@ class Indexer:
             if self._file.in_transaction:
                 self._file.execute("ROLLBACK")
             raise
-        self._shared.reached = reached.last
+        self.shared.reached = reached.last
         return True
 
     def _add(self, rows: list[tuple[int, RequestRow]]) -> Position:
@@ -219,7 +231,7 @@ class Indexer:
             del after[number]
         while index.free(self._file, FREE_PAGES) and not self._stopping.is_set():
             pass
-        complete = {number for number in after if after[number] <= self._shared.reached + 1}
+        complete = {number for number in after if after[number] <= self.shared.reached + 1}
         self._unmerged = sorted(complete - self._merged)
         return bool(self._unmerged)
 

@@ -7,7 +7,7 @@ once. Paging goes by the rows' ids, so rows that arrive or are deleted meanwhile
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -60,7 +60,7 @@ class RequestLogs:
             raise NotFoundError("no request with this id is stored")
         return found
 
-    async def export(self, wanted: RequestFilter, encode: Encode) -> AsyncIterator[bytes]:
+    async def export(self, wanted: RequestFilter, encode: Encode) -> AsyncGenerator[bytes, None]:
         """The wanted requests that are stored by now, the oldest first, encoded part by part as they are taken.
 
         Raises OverloadedError, before the first part, where too many exports run.

@@ -19,7 +19,7 @@ from fleetpulse.query.sweep import (
     extent,
 )
 
-PAGE_CHARACTERS = 4 * 2**20
+PAGE_CHARACTERS = 2**20
 CHUNK_ROWS = 2_000
 CHUNK_CHARACTERS = 2**20
 CHUNK_SECONDS = 0.5  # then a part is handed on, full or not

@@ -49,7 +49,7 @@ class Taken(TypedDict):
     rejected: NotRequired[list[Rejected]]
 
 
-def _digits(value: Any) -> Any:
+def digits(value: Any) -> Any:
     """Refuses what Python reads as a number and nobody else does: ` 5`, `1_0`, `²`."""
     if isinstance(value, str) and not LIMIT.fullmatch(value):
         raise ValueError(f"must be a number from 1 to {MAX_PAGE}")
@@ -59,7 +59,7 @@ def _digits(value: Any) -> Any:
 class Paged(Query):
     """The query of a list that comes in pages."""
 
-    limit: Annotated[int, BeforeValidator(_digits)] = Field(
+    limit: Annotated[int, BeforeValidator(digits)] = Field(
         100, ge=1, le=MAX_PAGE, description="Most items in a page."
     )
     cursor: str = Field("", description="`next_cursor` of the page before; without it, the first page.")

@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 TAGS = {
     "Sending": "What programs report: request logs and heartbeats.",
+    "Requests": "Stored request logs: filters, search, export.",
     "Statistics": "Sums of request logs over windows of time, from Prometheus.",
+    "Money": "Budgets, prices, and requests whose cost is not known.",
     "Agents": "Agent pools as they are now.",
     "Alerts": "What fires and what fired, and the way back from Alertmanager.",
     "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",

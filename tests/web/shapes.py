@@ -98,6 +98,18 @@ alerts = document(
 notifications = document(
     {"alerts": st.lists(mostly(alerts), max_size=4)}, {"version": st.just("4"), "receiver": names}
 )
+prices = st.fixed_dictionaries(
+    {"model": mostly(names | names.map(lambda name: f"{name[:1]}*"))},
+    optional={
+        "provider": mostly(names),
+        "input_usd_per_million": mostly(usd),
+        "output_usd_per_million": mostly(usd),
+        "cached_usd_per_million": mostly(usd),
+        "request_usd": mostly(usd),
+        "source": names,
+        "dry_run": mostly(st.booleans()),
+    },
+)
 
 as_is: Compress = bytes
 compressions: st.SearchStrategy[tuple[str | None, Compress]] = st.sampled_from(
@@ -154,11 +166,14 @@ parts = st.text(st.characters(codec="utf-8", exclude_characters="{}\n"), max_siz
 ) | st.binary(max_size=20).filter(lambda raw: not set(b"{}\n") & set(raw)).map(
     lambda raw: quote_from_bytes(raw, safe="")
 )
+moments = st.sampled_from(["today", "2025-01-07", "2025-02-30", "9999-12-31T23:59:59-23:59"]) | odd_times.map(
+    lambda moment: quote(str(moment))
+)
 queries = st.lists(
     st.builds(
         lambda name, value: f"{name}={value}",
-        st.sampled_from(["limit", "cursor", "topics", "token", "x"]) | parts,
-        parts | st.integers(-5, 1_005).map(str) | st.just("9" * 2_000),
+        st.sampled_from(["limit", "cursor", "topics", "token", "range", "start", "end", "source", "x"]) | parts,
+        parts | st.integers(-5, 1_005).map(str) | st.just("9" * 2_000) | moments,
     ),
     max_size=3,
 ).map("&".join)

@@ -19,7 +19,20 @@ from fleetpulse.config import Settings
 PING = "/api/v1/agents/{agent_id}/ping"
 AGENTS = "/api/v1/agent-pools/{pool_id}/agents"
 PAGES = ("/", "/docs", "/openapi.json", "/static/{name}")
-READS = (*PAGES, "/metrics", "/health", "/-/healthy", "/-/ready", "/api/v1/agent-pools", AGENTS)
+MONEY = ("/api/budgets", "/api/prices", "/api/unpriced", "/api/corrections")
+PRICING = ("/api/prices", "/api/unpriced/price")
+STATISTICS = ("/api/metrics", "/api/hourly-stats", "/api/daily-stats", "/api/alerts")  # with nobody behind them
+READS = (
+    *PAGES,
+    *MONEY,
+    *STATISTICS,
+    "/metrics",
+    "/health",
+    "/-/healthy",
+    "/-/ready",
+    "/api/v1/agent-pools",
+    AGENTS,
+)
 WRITES = (LOG_REQUEST, PINGS, PING, WEBHOOK)
 FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", "/api/v1/group-ai/monitor/ws/alerts")
 SIGNALS = {"request": {LOG_REQUEST}, "alert": {WEBHOOK}, "heartbeat": {PING, PINGS}}
@@ -103,14 +116,17 @@ def total(samples: dict[str, float], name: str) -> float:
 
 
 def lawful(answer: Answer) -> None:
-    """An answer that may be given: a good one, or a problem that names the client's fault or honest overload."""
+    """An answer that may be given: a good one, or a problem that names the client's fault or honest overload.
+
+    Behind the exporter there is nobody, which those who ask for it are told.
+    """
     if answer.status < 400:
         return
     assert answer.headers.get_content_type() == PROBLEM, answer
     assert answer.json["status"] == answer.status
     if answer.status >= 500:
         assert answer.status == 503, answer
-        assert answer.json["type"].endswith(":overloaded"), answer
+        assert answer.json["type"].endswith((":overloaded", ":upstream")), answer
         assert int(answer.headers["Retry-After"]) >= 1
 
 
@@ -157,6 +173,20 @@ def test_damaged_documents_and_any_bytes(
 ) -> None:
     whole = st.lists(LIKE[path], max_size=3).map(shapes.encoded)
     audit.send(path, data.draw(shapes.damaged(whole) | st.binary(max_size=200)), headers)
+
+
+@pytest.mark.parametrize("path", PRICING)
+@MANY
+@given(st.data())
+def test_any_price_leaves_the_books_agreeing(audit: Audit, path: str, data: st.DataObject) -> None:
+    body = data.draw(shapes.mostly(shapes.prices))
+    if isinstance(body, dict) and path == PRICING[0]:
+        body.pop("source", None)
+    elif isinstance(body, dict):
+        body = {name: value for name, value in body.items() if not name.endswith(("_usd", "_million"))}
+    lawful(audit.server.send("POST", path, shapes.encoded(body), {"Content-Type": "application/json"}))
+    lawful(audit.server.send("DELETE", f"{PRICING[0]}?{data.draw(shapes.queries)}"))
+    audit.last = audit.read()
 
 
 @pytest.mark.parametrize("path", READS)
@@ -291,6 +321,7 @@ async def test_every_address_is_tried(tmp_path: Path) -> None:
     parts = build(Settings(data_dir=tmp_path))
     parts.journal.start(parts.pipeline.stored)
     await parts.journal.stop()
-    known = {(method, path) for method, paths in (("GET", READS + FEEDS), ("POST", WRITES)) for path in paths}
+    tried = (("GET", READS + FEEDS), ("POST", WRITES + PRICING), ("DELETE", PRICING[:1]))
+    known = {(method, path) for method, paths in tried for path in paths}
     served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
     assert {(method, path) for method, path in served if method not in ("HEAD", "*")} == known

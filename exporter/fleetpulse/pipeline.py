@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import orjson
+
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets
 from fleetpulse.config import Settings
@@ -65,6 +67,7 @@ class Pipeline:
         fleet: Fleet,
         hub: Publisher,
         clock: Callable[[], float] = time.time,
+        pricer: Pricer | None = None,
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -72,7 +75,7 @@ class Pipeline:
         self._fleet = fleet
         self._hub = hub
         self._clock = clock
-        self._pricer = Pricer()
+        self._pricer = pricer or Pricer(settings.prices)
         self._local: dict[Key, Total] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -184,7 +187,7 @@ class Pipeline:
             item.error,
             item.session_id,
             item.trace_id,
-            json.dumps(item.metadata, ensure_ascii=False) if item.metadata else None,
+            orjson.dumps(item.metadata).decode() if item.metadata else None,
             item.account_id,
         )
 

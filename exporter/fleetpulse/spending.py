@@ -6,12 +6,13 @@ it. One that is gone begins anew should it come back: nobody counted for it mean
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets, Usage, labels
 from fleetpulse.catalogue import Metric
 from fleetpulse.config import Budget
-from fleetpulse.journal import Adjustment, Journal, Key, Scope, Spent, spent_since
+from fleetpulse.journal import REQUESTS, Adjustment, Journal, Key, Scope, Spent, received_after, spent_since
 from fleetpulse.series.store import SeriesStore
 
 Changes = dict[Key, float]
@@ -64,8 +65,55 @@ def _missing(store: SeriesStore, key: tuple[str, ...], spent: Spent) -> Changes:
 
 
 def _spent_since(journal: Journal, start: float, budgets: Sequence[Budget]) -> list[Spent]:
-    reader = journal.reader()
-    try:
-        return spent_since(reader, start, [Scope(budget.scope, budget.target) for budget in budgets])
-    finally:
-        reader.close()
+    with closing(journal.reader()) as reader:
+        return spent_since(reader, start, _scopes(budgets))
+
+
+# Where a period will end --------------------------------------------------------------------------------------
+HOUR = 3_600.0
+PACE_SECONDS = 60.0
+WINDOWS = {"day": (6 * HOUR, HOUR), "week": (24 * HOUR, HOUR), "month": (7 * 24 * HOUR, 24 * HOUR, HOUR)}
+
+
+class Forecasts:
+    """What each budget's spend will be at the end of its period, if it goes on as of late.
+
+    The pace is that of the last 6 hours for a day, 24 hours for a week, 7 days for a month, on both sides of the
+    turn of a period, so that its first minutes say nothing wild; of a shorter time (1 day, 1 hour) while there are
+    no requests that old, and unknown before that. It is found from the rows, at most once a minute.
+    """
+
+    def __init__(self, journal: Journal, budgets: Budgets) -> None:
+        self._journal = journal
+        self._budgets = budgets
+        self._paces: tuple[float, dict[str, float]] = (float("-inf"), {})
+        self._lock = asyncio.Lock()
+
+    async def forecast(self, budget: Budget, spent: float, now: float) -> float | None:
+        """USD at the end of the period of `now` (Unix seconds); None where no pace is known."""
+        async with self._lock:
+            if not now - PACE_SECONDS < self._paces[0] <= now:
+                self._paces = (now, await asyncio.to_thread(self._measured, now))
+        pace = self._paces[1].get(budget.name)
+        return None if pace is None else spent + pace * (self._budgets.period(budget, now).end.timestamp() - now)
+
+    def _measured(self, now: float) -> dict[str, float]:
+        """USD a second, by budget."""
+        with closing(self._journal.reader()) as reader:
+            oldest = received_after(reader, REQUESTS, 0)
+            by_window: dict[float, list[Budget]] = {}
+            for budget in self._budgets.budgets:
+                known = (
+                    window for window in WINDOWS[budget.period] if oldest is not None and oldest <= now - window
+                )
+                by_window.setdefault(next(known, 0.0), []).append(budget)
+            by_window.pop(0.0, None)
+            return {
+                budget.name: spent.cost / window
+                for window, group in by_window.items()
+                for budget, spent in zip(group, spent_since(reader, now - window, _scopes(group)), strict=True)
+            }
+
+
+def _scopes(budgets: Sequence[Budget]) -> list[Scope]:
+    return [Scope(budget.scope, budget.target) for budget in budgets]

@@ -6,8 +6,10 @@ transaction, which leaves alone whatever has a cost by then. So a run that was c
 The rows are found by an index of unpriced rows alone, which priced ones neither fill nor slow.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +19,7 @@ from typing import Literal, NamedTuple
 from fleetpulse.journal.rows import chunks
 from fleetpulse.journal.totals import Deltas, Key, read_total
 from fleetpulse.journal.writes import Counted
+from fleetpulse.pricing import matches
 
 CORRECTED = "corrected"
 Reason = Literal["no_model", "tokens_not_split", "no_price"]
@@ -159,20 +162,53 @@ class Entry(NamedTuple):
     price: str
 
 
-def unpriced_rows(
-    connection: sqlite3.Connection, model: str, after: int, last: int, limit: int
+async def unpriced(
+    reader: Callable[[], sqlite3.Connection], model: str | None, last: int, limit: int
+) -> AsyncIterator[list[UnpricedRow]]:
+    """The requests without a cost and with a model, up to an id, at most `limit` at a time; read in other threads.
+
+    Only those of one model where that is given, with `*` for any text. They may be corrected meanwhile. Each part
+    is read through a connection of its own: a cancellation would close a shared one while a thread reads from it.
+    """
+    if model is not None and "*" not in model:
+        async for rows in _rows_of(reader, model, last, limit):
+            yield rows
+        return
+    found: str | None = ""
+    while (found := await asyncio.to_thread(_next_model_apart, reader, found or "")) is not None:
+        if model is None or matches(model, found):
+            async for rows in _rows_of(reader, found, last, limit):
+                yield rows
+
+
+async def _rows_of(
+    reader: Callable[[], sqlite3.Connection], model: str, last: int, limit: int
+) -> AsyncIterator[list[UnpricedRow]]:
+    after = 0
+    while rows := await asyncio.to_thread(_rows_after, reader, model, after, last, limit):
+        after = rows[-1].id
+        yield rows
+
+
+def _rows_after(
+    reader: Callable[[], sqlite3.Connection], model: str, after: int, last: int, limit: int
 ) -> list[UnpricedRow]:
-    """Requests to a model without a cost, by id, `after` < id <= `last`."""
-    rows = connection.execute(
-        "SELECT id, received_at, timestamp, source, user_id, account_id, status, model, provider, tokens_used, "
-        "input_tokens, output_tokens, cached_tokens FROM requests INDEXED BY requests_unpriced "
-        "WHERE cost_source = 'unknown' AND model = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?",
-        (model, after, last, limit),
-    )
-    return [UnpricedRow(*row) for row in rows]
+    with closing(reader()) as connection:
+        rows = connection.execute(
+            "SELECT id, received_at, timestamp, source, user_id, account_id, status, model, provider, tokens_used, "
+            "input_tokens, output_tokens, cached_tokens FROM requests INDEXED BY requests_unpriced "
+            "WHERE cost_source = 'unknown' AND model = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (model, after, last, limit),
+        )
+        return [UnpricedRow(*row) for row in rows]
 
 
-def next_unpriced_model(connection: sqlite3.Connection, after: str) -> str | None:
+def _next_model_apart(reader: Callable[[], sqlite3.Connection], after: str) -> str | None:
+    with closing(reader()) as connection:
+        return _next_model(connection, after)
+
+
+def _next_model(connection: sqlite3.Connection, after: str) -> str | None:
     """The first model in order past `after` that has requests without a cost."""
     row = connection.execute(
         "SELECT model FROM requests INDEXED BY requests_unpriced "
@@ -187,7 +223,7 @@ def unpriced_from(connection: sqlite3.Connection, model: str | None) -> Iterator
     at = model
     while True:
         yield from _unpriced_of(connection, at)
-        at = next_unpriced_model(connection, at or "")
+        at = _next_model(connection, at or "")
         if at is None:
             return
 

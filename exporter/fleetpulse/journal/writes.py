@@ -67,6 +67,16 @@ class Statement(Protocol):
 
 
 @dataclass(frozen=True)
+class Barrier:
+    """Writes nothing: it is done when all that was submitted before it is."""
+
+    size: int = 0
+
+    def run(self, _connection: sqlite3.Connection) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
 class AgentState:
     """An agent's newest state as it is saved; `state` is JSON."""
 

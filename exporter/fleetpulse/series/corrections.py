@@ -39,6 +39,7 @@ class CorrectionFold:
                 if before(unpriced) + deltas.get(unpriced, 0.0) > 0:
                     deltas[unpriced] -= 1
                     deltas[Key(catalogue.BUDGET_SPENT.name, key)] += cost
+                    deltas[Key(catalogue.BUDGET_CORRECTED.name, key[:-1])] += cost
         return deltas
 
     def _periods(self, row: UnpricedRow) -> Iterator[tuple[str, ...]]:

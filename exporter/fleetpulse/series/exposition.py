@@ -77,7 +77,8 @@ class Exposition:
         return {
             catalogue.BUDGET_LIMIT: lambda budget: budget.limit_usd,
             catalogue.BUDGET_SPENT: lambda budget: store.spent(budgets.spend_labels(budget, now)),
-            catalogue.BUDGET_COST: lambda budget: store.spent_ever(labels(budget)).value,
+            catalogue.BUDGET_COST: lambda budget: store.spent_ever(labels(budget)),
+            catalogue.BUDGET_CORRECTED: lambda budget: store.corrected(labels(budget)),
             catalogue.BUDGET_UNPRICED: lambda budget: float(store.unpriced(budgets.spend_labels(budget, now))),
             catalogue.BUDGET_PERIOD_START: lambda budget: budgets.period(budget, now).start.timestamp(),
             catalogue.BUDGET_PERIOD_END: lambda budget: budgets.period(budget, now).end.timestamp(),

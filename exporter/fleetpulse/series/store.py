@@ -7,6 +7,7 @@ bytes and does not format samples.
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import fsum
 
 from fleetpulse import catalogue
 from fleetpulse.catalogue import Metric
@@ -92,15 +93,18 @@ class SeriesStore:
         self._children: dict[str, dict[tuple[str, ...], Child]] = {name: {} for name in DURABLE}
         self._spend: dict[tuple[str, ...], float] = {}
         self._unpriced: dict[tuple[str, ...], float] = {}
-        self._all_periods: dict[tuple[str, ...], Total] = {}
+        self._corrected: dict[tuple[str, ...], float] = {}
+        self._periods: dict[tuple[str, ...], dict[str, float]] = {}
 
     def apply(self, changes: Changes) -> None:
         """Sets the new values of totals."""
         for key, total in changes.items():
             if key.metric == catalogue.BUDGET_SPENT.name:
-                self._set_spend(key.labels, total)
+                self._set_spend(key.labels, total.value)
             elif key.metric == catalogue.BUDGET_UNPRICED.name:
                 self._unpriced[key.labels] = total.value
+            elif key.metric == catalogue.BUDGET_CORRECTED.name:
+                self._corrected[key.labels] = total.value
             elif key.metric in HISTOGRAM_PARTS:
                 self._set_part(key, total)
             elif key.metric in DURABLE:
@@ -114,9 +118,13 @@ class SeriesStore:
         """A budget's requests without a cost in one period."""
         return int(self._unpriced.get(labels, 0.0))
 
-    def spent_ever(self, labels: tuple[str, ...]) -> Total:
-        """A budget's spend over all the periods that are kept, and since when."""
-        return self._all_periods.get(labels, Total(0.0, 0.0))
+    def spent_ever(self, labels: tuple[str, ...]) -> float:
+        """A budget's spend over all the periods that are kept: exactly rounded, so it never falls."""
+        return fsum(self._periods.get(labels, {}).values())
+
+    def corrected(self, labels: tuple[str, ...]) -> float:
+        """Of that, what was added afterwards."""
+        return self._corrected.get(labels, 0.0)
 
     def spending(self) -> Mapping[tuple[str, ...], float]:
         """The spend of every budget and period that is kept."""
@@ -154,12 +162,10 @@ class SeriesStore:
             for start in range(0, len(children), RENDERED):
                 yield b"".join(child.lines(openmetrics=openmetrics) for child in children[start : start + RENDERED])
 
-    def _set_spend(self, labels: tuple[str, ...], total: Total) -> None:
-        *budget, _start = labels
-        before = self._all_periods.get(tuple(budget), Total(0.0, total.created))
-        grown = before.value + total.value - self._spend.get(labels, 0.0)
-        self._all_periods[tuple(budget)] = Total(grown, min(before.created, total.created))
-        self._spend[labels] = total.value
+    def _set_spend(self, labels: tuple[str, ...], spent: float) -> None:
+        *budget, start = labels
+        self._periods.setdefault(tuple(budget), {})[start] = spent
+        self._spend[labels] = spent
 
     def _set_part(self, key: Key, total: Total) -> None:
         if key.metric == SUM:

@@ -88,7 +88,8 @@ class Entry:
                 return translate(request, response)
             return response
 
-        return web.RouteDef(route.method, PARAMETER.sub(ANYTHING, route.path), enter, route.kwargs)
+        observed = self._spans.around(None if name else path, enter) if self._spans else enter
+        return web.RouteDef(route.method, PARAMETER.sub(ANYTHING, route.path), observed, route.kwargs)
 
 
 def _stopping() -> web.StreamResponse:

@@ -15,10 +15,11 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 6, 12, 28
 TICKS = 4
 LABELS = 12  # along the time axis at most
 GAP = 0.24  # of a column's width
-BAR_HEIGHT, BAR_GAP, NAME_WIDTH, FIGURE_WIDTH = 20, 11, 160, 92
-NAME_CHARACTERS = 20
+BAR_HEIGHT, BAR_GAP, NAME_WIDTH, FIGURE_WIDTH = 20, 11, 165, 92
+NAME_CHARACTERS = 18
 NARROW, WIDE = 1, 2  # a Chinese character takes the room of two others
 ASCII = 0x2E80
+SMALLEST = 1e-9  # what is less is nothing
 
 Label = Callable[[float], str]
 
@@ -115,7 +116,7 @@ def _figure(title: str, width: int, height: int, parts: Sequence[Markup]) -> Mar
 
 def _scale(largest: float) -> list[float]:
     """Round values from 0 to the least one that is not below the largest."""
-    if largest <= 0:
+    if largest < SMALLEST:
         return [0.0, 1.0]
     rough = largest / TICKS
     power = 10.0 ** floor(log10(rough))

@@ -140,7 +140,7 @@ def _unpriced(report: Report, words: Words) -> Iterator[Table]:
     rows = [[_text(each.model), _number(whole(each.requests), each.requests)] for each in report.unpriced]
     if rows:
         titles = [words("column.model"), words("column.requests")]
-        yield Table("unpriced", words("section.unpriced"), titles, rows, [words("note.unpriced")])
+        yield Table("unpriced", words("section.unpriced"), titles, rows)
 
 
 def _corrections(report: Report, words: Words) -> Iterator[Table]:

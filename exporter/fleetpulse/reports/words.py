@@ -163,7 +163,7 @@ WORDS: dict[Lang, dict[str, str]] = {
         "head.same": "与{before}相同",
         "head.first": "{before}没有费用",
         "head.leader": "费用最多的是 {name}（{share}）。",
-        "head.unpriced.one": "{unpriced} 个请求费用未知。",
+        "head.unpriced.one": "1 个请求费用未知。",
         "head.unpriced": "{unpriced} 个请求费用未知。",
         "head.budget.over.one": "预算 {names} 已用完。",
         "head.budget.over": "以下预算已用完：{names}。",

@@ -68,6 +68,7 @@ class Engine:
         self._start_lock = threading.RLock()
         self._start_again = 0.0
         self._closed = False
+        self._lost = 0  # rejected and dropped, as of the last flush
 
     # Callers ------------------------------------------------------------------------------------------------------
     def put(self, line: bytes) -> bool:
@@ -101,10 +102,12 @@ class Engine:
         return marker is not None and self._spool.unsafe == 0
 
     def flush(self, timeout: float) -> bool:
-        """Waits until all that was put is settled; says whether it is."""
+        """Waits until all that was put is settled; says whether it is, and nothing was lost since the last time."""
         until = time.monotonic() + timeout
         marker = self._mark(timeout)
-        return marker is not None and self._settled(marker.target, until, self._never)
+        settled = marker is not None and self._settled(marker.target, until, self._never)
+        lost, self._lost = self._lost, self.tally.lost
+        return settled and self._lost == lost
 
     def stats(self) -> Stats:
         """The numbers now."""

@@ -27,9 +27,8 @@ class Batch:
 class Segment(ABC):
     """Bytes `done` to `size` are still to be sent; of `count` records `settled` are done with."""
 
-    on_disk = False
-
-    def __init__(self, *, adopted: bool = False, size: int = 0, count: int = 0) -> None:
+    def __init__(self, *, on_disk: bool, adopted: bool = False, size: int = 0, count: int = 0) -> None:
+        self.on_disk = on_disk
         self.adopted = adopted
         self.size = size
         self.count = count
@@ -63,6 +62,10 @@ class Segment(ABC):
         """All that is still to be sent. Raises OSError."""
         return self._read(self.done, self.size - self.done)
 
+    def vanished(self) -> bool:
+        """Whether somebody removed it while it was written to."""
+        return False
+
     @abstractmethod
     def clear(self) -> None:
         """Begins anew, empty, once everything is done with. Raises OSError."""
@@ -89,7 +92,7 @@ class MemorySegment(Segment):
     """Kept in memory: where there is no disk, or it is full."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(on_disk=False)
         self._data = bytearray()
 
     def clear(self) -> None:
@@ -114,14 +117,16 @@ class MemorySegment(Segment):
 class FileSegment(Segment):
     """A file; `descriptor` is open while it may be appended to."""
 
-    on_disk = True
-
     def __init__(self, path: Path, descriptor: int | None = None, *, fsync: bool = False, count: int = 0) -> None:
         size = path.stat().st_size if descriptor is None else 0
-        super().__init__(adopted=descriptor is None, size=size, count=count)
+        super().__init__(on_disk=True, adopted=descriptor is None, size=size, count=count)
         self.path = path
         self._descriptor = descriptor
         self._fsync = fsync
+
+    def vanished(self) -> bool:
+        """See Segment."""
+        return self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0
 
     def clear(self) -> None:
         """See Segment."""

@@ -91,20 +91,23 @@ class Spool:
             self._rescue()
 
     def _keep(self, data: bytes, count: int) -> None:
+        wants_disk = self._parent is not None and time.monotonic() >= self._disk_again
         try:
-            self._writable(len(data)).append(data, count)
+            self._writable(len(data), disk=wants_disk).append(data, count)
         except OSError as error:
             self._no_disk(error)
-            self._writable(len(data)).append(data, count)  # in memory now
+            self._writable(len(data), disk=False).append(data, count)
 
-    def _writable(self, more: int) -> Segment:
-        """The active segment, or a new one where that is full or a disk may be tried again. Raises OSError."""
+    def _writable(self, more: int, *, disk: bool) -> Segment:
+        """The active segment, or a new one where that is full, gone, or should be on disk. Raises OSError."""
         active = self._active
-        wants_disk = self._parent is not None and time.monotonic() >= self._disk_again
-        if active is not None and not self._is_full(active, more) and (active.on_disk or not wants_disk):
+        if active is not None and active.vanished():
+            active.on_disk = False  # it is still open, and its records are moved like those in memory
+            active = self._active = None
+        if active is not None and not self._is_full(active, more) and (active.on_disk or not disk):
             return active
         self._retire()
-        active = self._active = self._new_file() if wants_disk else MemorySegment()
+        active = self._active = self._new_file() if disk else MemorySegment()
         self._segments.append(active)
         self._bound(on_disk=active.on_disk)
         return active
@@ -156,6 +159,7 @@ class Spool:
             self._complaints.over("spool", "the spool can be written again")
         for segment in [each for each in self._segments if not each.on_disk and each is not self._in_flight]:
             self._keep(segment.rest(), segment.waiting)
+            segment.remove()
             self._forget(segment)
 
     # Bounds -------------------------------------------------------------------------------------------------------
@@ -249,7 +253,11 @@ class Spool:
             found: list[Segment] = []
             try:
                 for path in sorted(orphan.path.glob(f"*{SUFFIX}")):
-                    found.append(adopt_file(path, self._home()))  # noqa: PERF401 - what was moved counts if one fails
+                    segment = adopt_file(path, self._home())
+                    if segment.size:
+                        found.append(segment)
+                    else:
+                        segment.remove()
             finally:
                 orphan.release()
                 self._segments[:0] = found

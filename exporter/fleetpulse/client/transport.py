@@ -86,13 +86,10 @@ class Transport:
         try:
             connection.request("POST", self._target.parts.path + path, body, headers)
             with closing(connection.getresponse()) as response:
-                answer = response.read(MAX_ANSWER + 1)
+                answer = _whole(response)
         except BaseException:
             connection.close()
             raise
-        if len(answer) > MAX_ANSWER:
-            connection.close()
-            raise HTTPException("the answer is too long")
         self._connection = connection
         return Answer(response.status, response.headers.get("Retry-After"), answer)
 
@@ -111,6 +108,13 @@ class Transport:
         if parts.scheme == "https":
             return HTTPSConnection(host, parts.port, timeout=seconds, context=ssl.create_default_context())
         return HTTPConnection(host, parts.port, timeout=seconds)
+
+
+def _whole(response: HTTPResponse) -> bytes:
+    answer = response.read(MAX_ANSWER + 1)
+    if len(answer) > MAX_ANSWER or response.length:
+        raise HTTPException("the answer is too long, or breaks off")
+    return answer
 
 
 class _BoundedResponse(HTTPResponse):
@@ -148,5 +152,5 @@ def _plain(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return error.strerror or "the connection broke off"
     return f"no HTTP answer ({type(error).__name__})"

@@ -7,26 +7,33 @@ total that only adds up one way), they are added; where they do not, they are ta
 from typing import Any
 
 from fleetpulse.otlp.plain import Attributes
-from fleetpulse.otlp.vocabulary import COST_PARTS
 
 COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "written_tokens", "reasoning_tokens", "total_tokens")
+STORED = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cached_tokens": "cached_tokens",
+    "total_tokens": "tokens_used",
+}
 
 
 def tokens(found: Attributes) -> Attributes:
     """The token fields of a request log. What is no whole number is passed on, for validation to refuse."""
     said = {name: found[name] for name in COUNTS if name in found}
-    if said and all(type(value) is int for value in said.values()):
+    for value in said.values():
+        if type(value) is not int or value < 0:
+            break
+    else:
         _reconcile(said)
-    names = {"total_tokens": "tokens_used"}
-    kept = ("input_tokens", "output_tokens", "cached_tokens", "total_tokens")
-    return {names.get(name, name): said[name] for name in kept if name in said}
+    return {STORED[name]: value for name, value in said.items() if name in STORED}
 
 
 def _reconcile(said: dict[str, int]) -> None:
     """Adds cached tokens to input, and reasoning to output, where they were told apart from them."""
-    cached = said.get("cached_tokens", 0)
-    from_cache = cached + said.get("written_tokens", 0)
-    unread, reasoning = said.get("input_tokens", 0), said.get("reasoning_tokens", 0)
+    cached, unread = said.get("cached_tokens", 0), said.get("input_tokens", 0)
+    if cached <= unread and "total_tokens" not in said:
+        return
+    from_cache, reasoning = cached + said.get("written_tokens", 0), said.get("reasoning_tokens", 0)
     missing = said.get("total_tokens", 0) - unread - said.get("output_tokens", 0)
     if cached > unread or (from_cache > 0 and missing in (from_cache, from_cache + reasoning)):
         said["input_tokens"] = unread + from_cache
@@ -35,16 +42,13 @@ def _reconcile(said: dict[str, int]) -> None:
         said["output_tokens"] = said.get("output_tokens", 0) + reasoning
 
 
-def cost(found: Attributes, rest: Attributes) -> Any:
+def cost(found: Attributes) -> Any:
     """What the call cost in USD as the instrumentation says, None where it does not.
 
     Instrumentations say 0 of a model they have no price for, so 0 is as good as nothing.
     """
     said = found.get("cost")
-    if said is None:
-        for names in COST_PARTS:
-            parts = [rest[name] for name in names if isinstance(rest.get(name), int | float)]
-            if parts:
-                said = sum(parts)
-                break
+    if said is None and ("input_cost" in found or "output_cost" in found):
+        parts = (found.get("input_cost"), found.get("output_cost"))
+        said = sum(part for part in parts if isinstance(part, int | float))
     return said or None

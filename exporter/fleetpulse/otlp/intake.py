@@ -13,13 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fleetpulse.otlp import wire_json, wire_protobuf
 from fleetpulse.otlp.calls import Source, Unreadable, of_record, of_span, source
 from fleetpulse.otlp.plain import Kind, Record, Span
+from fleetpulse.otlp.reply import JSON, PROTOBUF
+from fleetpulse.otlp.wire_json import steps
+from fleetpulse.otlp.wire_protobuf import ProtobufReader
 from fleetpulse.signals import RequestLog
 
-JSON, PROTOBUF = "application/json", "application/x-protobuf"
-WIRES = {JSON: wire_json.steps, PROTOBUF: wire_protobuf.steps}
 MAX_REASONS = 5
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 LABELS = {"source": 128, "model": 128, "provider": 128, "user_id": 200, "session_id": 200, "account_id": 200}
@@ -52,6 +52,7 @@ class Intake:
         """At most so many items a request; `events`: whether events of exported spans are request logs, too."""
         self._most = most
         self._events = events
+        self._steps = {JSON: steps, PROTOBUF: ProtobufReader().steps}
 
     def read(self, kind: Kind, media: str, body: bytes, account: Account) -> Iterator[None]:
         """Adds the items of a body to an account, a step at each `next`.
@@ -59,7 +60,7 @@ class Intake:
         Raises MalformedError or TooLargeError: then nothing of the account may be used.
         """
         sources: dict[int, Source] = {}
-        for step in WIRES[media](kind, body, self._most):
+        for step in self._steps[media](kind, body, self._most):
             key = id(step.origin)
             if key not in sources:
                 sources = {key: source(step.origin)}

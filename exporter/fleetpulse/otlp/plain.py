@@ -4,8 +4,9 @@ An attribute's value is text, a number, a boolean, a list or a dict of those, or
 (bytes, and whatever is nested too deep). Times are Unix nanoseconds, 0 where there is none; ids are lower-case hex.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
+
+from fleetpulse.otlp.sorting import Sorted
 
 Kind = Literal["traces", "logs"]
 TRACES: Kind = "traces"
@@ -42,21 +43,21 @@ class Span(NamedTuple):
     name: str
     start: int
     end: int
-    attributes: Attributes | None
+    attributes: Sorted | None
     failed: bool
     message: str
     events: tuple[Event, ...]
 
 
 class Record(NamedTuple):
-    """One log record. `sampled` is whether the span it belongs to is exported, too."""
+    """One log record. `sampled` is whether the span it belongs to is exported, too; `attributes` as of spans."""
 
     trace_id: str
     span_id: str
     sampled: bool
     name: str
     time: int
-    attributes: Attributes | None
+    attributes: Sorted | None
 
 
 class Step(NamedTuple):
@@ -64,8 +65,3 @@ class Step(NamedTuple):
 
     origin: Origin
     items: list[Span] | list[Record]
-
-
-def is_known(attributes: Mapping[str, Any] | None, name: str) -> bool:
-    """Whether an attribute is there with a value."""
-    return attributes is not None and attributes.get(name) not in (None, "")

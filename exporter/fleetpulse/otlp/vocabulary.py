@@ -68,6 +68,8 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
         "llm.cost.total",
         "operation.cost",
     ),
+    "input_cost": ("llm.cost.prompt", "gen_ai.usage.input_cost", "gen_ai.cost.input_cost"),
+    "output_cost": ("llm.cost.completion", "gen_ai.usage.output_cost", "gen_ai.cost.output_cost"),
     "user_id": (
         "user.id",
         "enduser.id",
@@ -89,15 +91,10 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "account_id": ("fleetpulse.account_id",),
     "error_type": ("error.type",),
+    "event_name": ("event.name",),  # of a log record, before records had a field for it
 }
 # name -> (field, rank): one look-up for each attribute, however many aliases there are.
 FIELDS: Final = {name: (field, rank) for field, names in ALIASES.items() for rank, name in enumerate(names)}
-# Costs in two parts, where no total is told.
-COST_PARTS: Final = (
-    ("llm.cost.prompt", "llm.cost.completion"),
-    ("gen_ai.usage.input_cost", "gen_ai.usage.output_cost"),
-    ("gen_ai.cost.input_cost", "gen_ai.cost.output_cost"),
-)
 
 # Operations that are one call of a model, and those that contain calls: their tokens would be counted twice.
 MODEL_KINDS: Final = {"LLM": "chat", "EMBEDDING": "embeddings"}

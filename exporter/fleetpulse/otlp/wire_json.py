@@ -27,6 +27,7 @@ from fleetpulse.otlp.plain import (
     Span,
     Step,
 )
+from fleetpulse.otlp.sorting import Sorted, judge, sort
 
 Json = dict[str, Any]
 
@@ -58,11 +59,10 @@ def steps(kind: Kind, body: bytes, most: int) -> Iterator[Step]:
 
 def _scopes(kind: Kind, request: Any) -> Iterator[tuple[Origin, list[Any]]]:
     of_request, of_resource, of_scope = NAMES[kind]
-    for resource in _list(_object(request), of_request):
-        attributes = _attributes(_object(_object(resource).get("resource"))) or {}
-        for scope in _list(resource, of_resource):
-            name = _text(_object(_object(scope).get("scope")), "name")
-            yield Origin(attributes, name), _list(scope, of_scope)
+    for resource in map(_object, _list(_object(request), of_request)):
+        attributes = _attributes(_object(resource.get("resource")))
+        for scope in map(_object, _list(resource, of_resource)):
+            yield Origin(attributes, _text(_object(scope.get("scope")), "name")), _list(scope, of_scope)
 
 
 def _span(item: Any) -> Span:
@@ -74,7 +74,7 @@ def _span(item: Any) -> Span:
         _text(span, "name"),
         _integer(span, "startTimeUnixNano", UINT64),
         _integer(span, "endTimeUnixNano", UINT64),
-        _attributes(span),
+        _sorted(span),
         _integer(status, "code", INT32) == FAILED,
         _text(status, "message"),
         tuple(_event(event) for event in _list(span, "events")[-MAX_EVENTS:]),
@@ -83,7 +83,7 @@ def _span(item: Any) -> Span:
 
 def _event(item: Any) -> Event:
     event = _object(item)
-    return Event(_text(event, "name"), _attributes(event) or {})
+    return Event(_text(event, "name"), _attributes(event))
 
 
 def _record(item: Any) -> Record:
@@ -94,16 +94,24 @@ def _record(item: Any) -> Record:
         bool(_integer(record, "flags", UINT32) & SAMPLED),
         _text(record, "eventName"),
         _integer(record, "timeUnixNano", UINT64) or _integer(record, "observedTimeUnixNano", UINT64),
-        _attributes(record),
+        _sorted(record),
     )
 
 
-def _attributes(of: Json) -> Attributes | None:
-    """Plain attributes; None where there are more than may be read."""
+def _sorted(of: Json) -> Sorted | None:
+    """Attributes by what they are for; None where there are more than may be read."""
     pairs = _list(of, "attributes")
-    if len(pairs) > MAX_ATTRIBUTES:
-        return None
-    return {_text(_object(pair), "key"): _plain(pair.get("value"), MAX_DEPTH) for pair in pairs}
+    return sort(judge(*_pair(each)) for each in pairs) if len(pairs) <= MAX_ATTRIBUTES else None
+
+
+def _attributes(of: Json) -> Attributes:
+    """Plain attributes, no more than may be read."""
+    return dict(_pair(each) for each in _list(of, "attributes")[:MAX_ATTRIBUTES])
+
+
+def _pair(item: Any, depth: int = MAX_DEPTH) -> tuple[str, Any]:
+    pair = _object(item)
+    return _text(pair, "key"), _plain(pair.get("value"), depth)
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -113,6 +121,40 @@ def _plain(value: Any, depth: int) -> Any:
     plain = None
     for name, field in _object(value).items():
         reader = _READERS.get(name)
+        if reader is not None and field is not None:
+            plain = reader(value, name, depth - 1)
+    return plain
+
+
+def _boolean(of: Json, name: str, _: int) -> bool:
+    if not isinstance(of[name], bool):
+        raise _wrong(name, "true or false")
+    return bool(of[name])
+
+
+def _double(of: Json, name: str, _: int) -> float:
+    value = of[name]
+    if isinstance(value, str):
+        if value in ODD_DOUBLES:
+            return ODD_DOUBLES[value]
+        try:
+            return float(value)
+        except ValueError:
+            raise _wrong(name, "a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "a number")
+    return float(value)
+
+
+def _array(of: Json, name: str, depth: int) -> list[Any]:
+    return [_plain(each, depth) for each in _list(_object(of[name]), "values")[:MAX_ATTRIBUTES]]
+
+
+def _pairs(of: Json, name: str, depth: int) -> Attributes:
+    return dict(_pair(each, depth) for each in _list(_object(of[name]), "values")[:MAX_ATTRIBUTES])
+
+
+_READERS.get(name)
         if reader is not None and field is not None:
             plain = reader(value, name, depth - 1)
     return plain

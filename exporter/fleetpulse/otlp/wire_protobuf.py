@@ -34,42 +34,119 @@ from fleetpulse.otlp.plain import (
     Span,
     Step,
 )
+from fleetpulse.otlp.sorting import Sorted, Verdict, judge, sort
 
-# Traces and logs number alike: a request holds resources, those a context and scopes, those a context and items.
-RESOURCES, CONTEXT, CONTENT = 1, 1, 2
-RUN_BYTES = 256 * 1024
-FRAMES_PER_ITEM = 8  # so many are walked for each item allowed: enough where every item has a resource of its own
+# A field's tag is its number and how its content is written (`BYTES`: its length comes first). Traces and logs
+# number alike: a request holds resources, those hold a context and scopes, those a context and items.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH = {FIXED64: 8, FIXED32: 4}
+SHORT_TAG = 0x87  # the bits that say how, and that the tag is one byte
+RESOURCES = CONTEXT = 1 << 3 | BYTES
+CONTENT = 2 << 3 | BYTES
+ATTRIBUTE_OF_SPAN, ATTRIBUTE_OF_RECORD = 9 << 3 | BYTES, 6 << 3 | BYTES
+FIRST_TAG, LAST_TAG = 1 << 3, 2**32 - 1
+MORE = 0x80  # the bit of a varint's byte that says another follows
 MAX_SHIFT = 63  # a varint has at most ten bytes
+RUN_BYTES = 256 * 1024
+FRAMES_PER_ITEM = 8  # so many are walked for each item allowed: enough where every item has a resource of its own
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 8_192, 128  # attributes, and bytes of one
 
 Range = tuple[int, int]
 
 
+class _Run(NamedTuple):
+    """Neighbouring items: together a message of nothing but items, and where each of them is in the body."""
+
+    message: bytes
+    places: list[Range]
+
+
 class _Scope(NamedTuple):
-    """The items of one scope: its own message, and runs of items, each a message of nothing but items."""
+    """The items of one scope, and the messages about resource and scope."""
 
     resource: bytes
     context: bytes
-    runs: list[bytes]
+    runs: list[_Run]
 
 
-def steps(kind: Kind, body: bytes, most: int) -> Iterator[Step]:
-    """The items of an export request, in order. Raises MalformedError, and TooLargeError past `most` items.
+class ProtobufReader:
+    """Reads bodies; remembers what attributes that come again and again are for."""
 
-    Too many are found before the first step; bytes that are no such message may be found in any step.
-    """
-    scopes = _Frames(body, most).scopes()
-    try:
-        for scope in scopes:
-            origin = Origin(
-                _attributes(Resource.FromString(scope.resource).attributes) or {},
-                InstrumentationScope.FromString(scope.context).name,
-            )
-            for run in scope.runs:
-                yield Step(origin, _spans(run) if kind == TRACES else _records(run))
-    except DecodeError as error:
-        raise MalformedError(f"the body is not the protobuf message that belongs here: {error}") from error
+    def __init__(self) -> None:
+        self._known = _Known()
+
+    def steps(self, kind: Kind, body: bytes, most: int) -> Iterator[Step]:
+        """The items of an export request, in order. Raises MalformedError, and TooLargeError past `most` items.
+
+        Too many are found before the first step; bytes that are no such message may be found in any step.
+        """
+        scopes = _Frames(body, most).scopes()
+        read = self._spans if kind == TRACES else self._records
+        try:
+            for scope in scopes:
+                origin = Origin(
+                    _attributes(Resource.FromString(scope.resource).attributes),
+                    InstrumentationScope.FromString(scope.context).name,
+                )
+                for run in scope.runs:
+                    yield Step(origin, read(body, run))
+        except DecodeError as error:
+            raise MalformedError(f"the body is not the protobuf message that belongs here: {error}") from error
+
+    def _spans(self, body: bytes, run: "_Run") -> list[Span]:
+        spans = ScopeSpans.FromString(run.message).spans
+        return [self._span(span, body, *place) for span, place in zip(spans, run.places, strict=True)]
+
+    def _span(self, span: SpanMessage, body: bytes, start: int, end: int) -> Span:
+        status, events = span.status, span.events
+        return Span(
+            span.trace_id.hex(),
+            span.span_id.hex(),
+            span.name,
+            span.start_time_unix_nano,
+            span.end_time_unix_nano,
+            self._sorted(body, start, end, ATTRIBUTE_OF_SPAN),
+            status.code == Status.STATUS_CODE_ERROR,
+            status.message,
+            tuple(_event(event) for event in events[-MAX_EVENTS:]) if events else (),
+        )
+
+    def _records(self, body: bytes, run: "_Run") -> list[Record]:
+        records = ScopeLogs.FromString(run.message).log_records
+        return [self._record(record, body, *place) for record, place in zip(records, run.places, strict=True)]
+
+    def _record(self, record: LogRecord, body: bytes, start: int, end: int) -> Record:
+        return Record(
+            record.trace_id.hex(),
+            record.span_id.hex(),
+            bool(record.flags & SAMPLED),
+            record.event_name,
+            record.time_unix_nano or record.observed_time_unix_nano,
+            self._sorted(body, start, end, ATTRIBUTE_OF_RECORD),
+        )
+
+    def _sorted(self, body: bytes, at: int, end: int, wanted: int) -> Sorted | None:
+        """An item's attributes by what they are for; None where there are more than may be read.
+
+        The item has been parsed, so its frames are sound. To make a Python object of each attribute would take
+        longer than all else here, and most come again in every item: so they are known by their bytes.
+        """
+        known = self._known
+        verdicts = []
+        while at < end:
+            tag, size = body[at], body[at + 1]
+            wire = tag & SHORT_TAG
+            if wire == BYTES and size < MORE:  # nearly all are short
+                at += 2 + size
+                if tag == wanted:
+                    verdicts.append(known[body[at - size : at]])
+            elif wire == FIXED64:
+                at += 9
+            else:
+                tag, start, at = _frame(body, at, end)
+                if tag == wanted:
+                    verdicts.append(known[body[start:at]])
+        return sort(verdicts) if len(verdicts) <= MAX_ATTRIBUTES else None
 
 
 class _Frames:
@@ -85,8 +162,8 @@ class _Frames:
         """Every scope that has items."""
         body = self._body
         found = []
-        for number, _, start, end in self._fields(0, len(body)):
-            if number == RESOURCES:
+        for tag, _, start, end in self._fields(0, len(body)):
+            if tag == RESOURCES:
                 resource, scopes = self._context_and_content(start, end)
                 found += [self._scope(resource, *each) for each in scopes]
         return [scope for scope in found if scope.runs]
@@ -94,46 +171,33 @@ class _Frames:
     def _scope(self, resource: bytes, start: int, end: int) -> _Scope:
         context = b""
         runs = _Runs(self._body)
-        for number, at, inner, stop in self._fields(start, end):
-            if number == CONTENT:
+        for tag, at, inner, stop in self._fields(start, end):
+            if tag == CONTENT:
                 self._items_left -= 1
                 if self._items_left < 0:
                     raise self._too_many()
-                runs.add(at, stop)
-            elif number == CONTEXT:
+                runs.add(at, inner, stop)
+            elif tag == CONTEXT:
                 context += self._body[inner:stop]  # twice the same field means: merge, and so does joining them
         return _Scope(resource, context, runs.all())
 
     def _context_and_content(self, start: int, end: int) -> tuple[bytes, list[Range]]:
         context, content = b"", []
-        for number, _, inner, stop in self._fields(start, end):
-            if number == CONTENT:
+        for tag, _, inner, stop in self._fields(start, end):
+            if tag == CONTENT:
                 content.append((inner, stop))
-            elif number == CONTEXT:
+            elif tag == CONTEXT:
                 context += self._body[inner:stop]
         return context, content
 
     def _fields(self, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Each field between two places: number, where it begins, where its content begins and ends."""
-        body = self._body
+        """Each field between two places: its tag, where it begins, where its content begins and ends."""
         while at < end:
             self._frames_left -= 1
             if self._frames_left < 0:
                 raise self._too_many()
-            tag, start = _varint(body, at, end)
-            wire = tag & 7
-            if wire == BYTES:
-                length, start = _varint(body, start, end)
-                stop = start + length
-            elif wire == VARINT:
-                _, stop = _varint(body, start, end)
-            elif wire in WIDTH:
-                stop = start + WIDTH[wire]
-            else:
-                raise MalformedError(f"the body is not protobuf: byte {at} begins no field")
-            if stop > end:
-                raise MalformedError(f"the body is not protobuf: the field at byte {at} is cut off")
-            yield tag >> 3 if wire == BYTES else 0, at, start, stop  # what is read here is length-delimited
+            tag, start, stop = _frame(self._body, at, end)
+            yield tag, at, start, stop
             at = stop
 
     def _too_many(self) -> TooLargeError:
@@ -145,25 +209,44 @@ class _Runs:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        self._done: list[bytes] = []
-        self._start = self._end = self._count = 0
+        self._done: list[_Run] = []
+        self._places: list[Range] = []
+        self._start = self._end = 0
 
-    def add(self, start: int, end: int) -> None:
-        full = self._count == STEP_ITEMS or self._end - self._start >= RUN_BYTES
-        if full or start != self._end:
+    def add(self, at: int, start: int, end: int) -> None:
+        """Adds the item between two places, whose field begins at `at`."""
+        full = len(self._places) == STEP_ITEMS or self._end - self._start >= RUN_BYTES
+        if full or at != self._end:
             self._close()
-            self._start = start
+            self._start = at
         self._end = end
-        self._count += 1
+        self._places.append((start, end))
 
-    def all(self) -> list[bytes]:
+    def all(self) -> list[_Run]:
+        """The runs of everything that was added."""
         self._close()
         return self._done
 
     def _close(self) -> None:
-        if self._count:
-            self._done.append(self._body[self._start : self._end])
-        self._count = 0
+        if self._places:
+            self._done.append(_Run(self._body[self._start : self._end], self._places))
+            self._places = []
+
+
+def _frame(body: bytes, at: int, end: int) -> tuple[int, int, int]:
+    """The field that begins at a place: its tag, where its content begins and ends. Raises MalformedError."""
+    tag, start = _varint(body, at, end)
+    wire = tag & 7
+    if wire == BYTES:
+        length, start = _varint(body, start, end)
+        stop = start + length
+    elif wire == VARINT:
+        _, stop = _varint(body, start, end)
+    else:
+        stop = start + WIDTH.get(wire, len(body))
+    if stop > end or not FIRST_TAG <= tag <= LAST_TAG:
+        raise MalformedError(f"the body is not protobuf: no whole field begins at byte {at}")
+    return tag, start, stop
 
 
 def _varint(body: bytes, at: int, end: int) -> tuple[int, int]:
@@ -173,58 +256,41 @@ def _varint(body: bytes, at: int, end: int) -> tuple[int, int]:
         byte = body[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says there is more
+        if byte < MORE:
             return value, at
         shift += 7
     raise MalformedError(f"the body is not protobuf: no number ends at byte {at}")
 
 
-def _spans(run: bytes) -> list[Span]:
-    return [_span(span) for span in ScopeSpans.FromString(run).spans]
+class _Known(dict[bytes, Verdict]):
+    """What attributes are for, by their bytes. Short ones are remembered, up to a number, the newest longest."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._older: dict[bytes, Verdict] = {}
 
-def _span(span: SpanMessage) -> Span:
-    return Span(
-        span.trace_id.hex(),
-        span.span_id.hex(),
-        span.name,
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
-        _attributes(span.attributes),
-        span.status.code == Status.STATUS_CODE_ERROR,
-        span.status.message,
-        tuple(_event(event) for event in span.events[-MAX_EVENTS:]) if span.events else (),
-    )
+    def __missing__(self, raw: bytes) -> Verdict:
+        verdict = self._older.get(raw) or _judged(raw)
+        if len(raw) <= MAX_REMEMBERED_BYTES:
+            if len(self) >= MAX_REMEMBERED:
+                self._older = dict(self)
+                self.clear()
+            self[raw] = verdict
+        return verdict
 
 
 def _event(event: SpanMessage.Event) -> Event:
-    return Event(event.name, _attributes(event.attributes) or {})
+    return Event(event.name, _attributes(event.attributes))
 
 
-def _records(run: bytes) -> list[Record]:
-    return [_record(record) for record in ScopeLogs.FromString(run).log_records]
+def _judged(raw: bytes) -> Verdict:
+    pair = KeyValue.FromString(raw)
+    return judge(pair.key, _plain(pair.value))
 
 
-def _record(record: LogRecord) -> Record:
-    return Record(
-        record.trace_id.hex(),
-        record.span_id.hex(),
-        bool(record.flags & SAMPLED),
-        record.event_name,
-        record.time_unix_nano or record.observed_time_unix_nano,
-        _attributes(record.attributes),
-    )
-
-
-def _attributes(pairs: Sequence[KeyValue]) -> Attributes | None:
-    """Plain attributes; None where there are more than may be read."""
-    if len(pairs) > MAX_ATTRIBUTES:
-        return None
-    # Most values are texts and numbers other than 0: for those, asking which kind it is costs more than reading.
-    return {
-        pair.key: pair.value.string_value or pair.value.int_value or pair.value.double_value or _plain(pair.value)
-        for pair in pairs
-    }
+def _attributes(pairs: Sequence[KeyValue]) -> Attributes:
+    """Plain attributes, no more than may be read."""
+    return {pair.key: _plain(pair.value) for pair in pairs[:MAX_ATTRIBUTES]}
 
 
 def _plain(value: AnyValue, depth: int = MAX_DEPTH) -> Any:

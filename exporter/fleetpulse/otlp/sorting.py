@@ -1,0 +1,81 @@
+"""Sorts attributes by what they are for: a field of a request log, metadata, or what was said to the model.
+
+An instrumentation repeats most of its attributes, name and value, in every span. So what an attribute is for is
+decided apart from any span (`judge`), and a reader may remember it.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+from math import isfinite
+from typing import Any, NamedTuple
+
+from fleetpulse.otlp.vocabulary import CONTENT, FIELDS
+
+FOUND, KEPT, SAID, DROPPED = range(4)
+MAX_KEPT, MAX_NAME, MAX_VALUE = 32, 128, 256  # attributes kept as metadata, and characters of each
+
+
+class Verdict(NamedTuple):
+    """What an attribute is for: one of the four above, its key there, its value, the rank of its name (0: best)."""
+
+    use: int
+    key: str
+    value: Any
+    rank: int = 0
+
+
+class Sorted(NamedTuple):
+    """An item's attributes: by field, those to keep as metadata, and what was said by name."""
+
+    found: dict[str, Any]
+    kept: dict[str, Any]
+    said: dict[str, Any]
+
+
+def judge(name: str, value: Any) -> Verdict:
+    """What an attribute is for. Scalars and lists of them become metadata, where they are short."""
+    if value is None or value == "":
+        return Verdict(DROPPED, name, None)
+    place = FIELDS.get(name)
+    if place is not None:
+        return Verdict(FOUND, place[0], value, place[1])
+    if name.startswith(CONTENT):
+        return Verdict(SAID, name, value)
+    return (
+        Verdict(KEPT, name, value) if len(name) <= MAX_NAME and _is_short(value) else Verdict(DROPPED, name, None)
+    )
+
+
+def sort(verdicts: Iterable[tuple[int, str, Any, int]]) -> Sorted:
+    """Puts attributes in their places. Of several names for one field the best counts."""
+    verdicts = list(verdicts)
+    found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    said: dict[str, Any] = {}
+    fields = 0
+    for use, key, value, _ in verdicts:
+        if use == FOUND:
+            found[key] = value
+            fields += 1
+        elif use == KEPT:
+            kept[key] = value
+        elif use == SAID:
+            said[key] = value
+    if len(found) < fields:
+        ranked = sorted((each for each in verdicts if each[0] == FOUND), key=_rank, reverse=True)
+        found = {key: value for _, key, value, _ in ranked}  # the best comes last
+    return Sorted(found, kept if len(kept) <= MAX_KEPT else dict(islice(kept.items(), MAX_KEPT)), said)
+
+
+def _rank(verdict: tuple[int, str, Any, int]) -> int:
+    return verdict[3]
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= MAX_VALUE
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, list):
+        return len(str(value)) <= MAX_VALUE and not any(isinstance(each, list | dict) for each in value)
+    return isinstance(value, int)

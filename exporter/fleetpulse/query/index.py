@@ -156,6 +156,14 @@ def free(connection: sqlite3.Connection, pages: int) -> bool:
     return bool(unused > pages)
 
 
+def settle(connection: sqlite3.Connection) -> None:
+    """Writes everything to the main file, so that nothing is left beside it when nobody has it open any more.
+
+    Closing does so by itself, but not after an interruption.
+    """
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 # Reading ------------------------------------------------------------------------------------------------------
 def find(
     connection: sqlite3.Connection, number: int, expression: str, ids: tuple[int, int], *, newest_first: bool

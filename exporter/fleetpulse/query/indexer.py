@@ -82,7 +82,6 @@ class Indexer:
             with suppress(AttributeError, sqlite3.ProgrammingError):  # not open yet, or closed already
                 self._file.interrupt()
             await asyncio.to_thread(self._thread.join)
-            self.shared.withdraw()
 
     def _instrument(self, instruments: Instruments) -> None:
         shared, journal = self.shared, self._journal
@@ -124,7 +123,6 @@ class Indexer:
 
     def _discard(self, reason: str) -> None:
         """Deletes the file. Searches read the rows until there is another."""
-        self.shared.withdraw()
         self.shared.reached = 0
         self.shared.doubted = False
         for file in index.files(self.shared.path):
@@ -147,11 +145,19 @@ class Indexer:
             self._warned = False
             self._unmerged, self._merged, self._merging, self._tidy_due = [], set(), False, 0.0
             self.shared.publish()
-            while not self._stopping.is_set():
-                if self.shared.doubted:
-                    raise UnfitError("damaged")
-                if not (self._advance() or self._tidy()):
-                    self._stopping.wait(FOLLOW_SECONDS)
+            try:
+                self._work()
+            finally:
+                self.shared.withdraw()
+                with suppress(sqlite3.Error):  # it may be damaged
+                    index.settle(self._file)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            if self.shared.doubted:
+                raise UnfitError("damaged")
+            if not (self._advance() or self._tidy()):
+                self._stopping.wait(FOLLOW_SECONDS)
 
     def _judge(self) -> None:
         """Takes over where the file stands, if it stands on this journal."""

@@ -154,41 +154,6 @@ def _pairs(of: Json, name: str, depth: int) -> Attributes:
     return dict(_pair(each, depth) for each in _list(_object(of[name]), "values")[:MAX_ATTRIBUTES])
 
 
-_READERS.get(name)
-        if reader is not None and field is not None:
-            plain = reader(value, name, depth - 1)
-    return plain
-
-
-def _boolean(of: Json, name: str, _: int) -> bool:
-    if not isinstance(of[name], bool):
-        raise _wrong(name, "true or false")
-    return bool(of[name])
-
-
-def _double(of: Json, name: str, _: int) -> float:
-    value = of[name]
-    if isinstance(value, str):
-        if value in ODD_DOUBLES:
-            return ODD_DOUBLES[value]
-        try:
-            return float(value)
-        except ValueError:
-            raise _wrong(name, "a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(name, "a number")
-    return float(value)
-
-
-def _array(of: Json, name: str, depth: int) -> list[Any]:
-    return [_plain(each, depth) for each in _list(_object(of[name]), "values")[:MAX_ATTRIBUTES]]
-
-
-def _pairs(of: Json, name: str, depth: int) -> Attributes:
-    pairs = _list(_object(of[name]), "values")[:MAX_ATTRIBUTES]
-    return {_text(_object(pair), "key"): _plain(pair.get("value"), depth) for pair in pairs}
-
-
 _READERS: dict[str, Callable[[Json, str, int], Any]] = {
     "stringValue": lambda of, name, _: _text(of, name),
     "boolValue": _boolean,

@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -122,7 +122,7 @@ class Conversation(socketserver.StreamRequestHandler):
         if behaviour.answers:
             self._say(behaviour.answers.pop(0))
             return
-        message = cast("EmailMessage", message_from_bytes(b"".join(lines), policy=default))
+        message = message_from_bytes(b"".join(lines), policy=default)
         self.server.received.append(Received(self.sender, self.recipients, message, self.user, self.encrypted))
         self._forget()
         self._say("250 taken")

@@ -81,7 +81,7 @@ class Reports:
         zone: ZoneInfo,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.zone = zone
+        self._zone = zone
         self._statistics = statistics
         self._journal = journal
         self._budgets = budgets
@@ -90,21 +90,26 @@ class Reports:
         self._waiting = 0
 
     @property
+    def zone(self) -> ZoneInfo:
+        """Whose midnight counts."""
+        return self._zone
+
+    @property
     def now(self) -> datetime:
         """The present, local."""
-        return datetime.fromtimestamp(self._clock(), self.zone)
+        return datetime.fromtimestamp(self._clock(), self._zone)
 
     async def current(self, kind: Kind, source: str | None = None) -> Report:
         """Of the day, week or month that is under way."""
-        return await self._in_turn(current(kind, self.now, self.zone), source)
+        return await self._in_turn(current(kind, self.now, self._zone), source)
 
     async def previous(self, kind: Kind, source: str | None = None) -> Report:
         """Of the last whole day, week or month."""
-        return await self._in_turn(current(kind, self.now, self.zone).before(), source)
+        return await self._in_turn(current(kind, self.now, self._zone).before(), source)
 
     async def of(self, kind: Kind, day: date, source: str | None = None) -> Report:
         """Of the day, week or month that holds a local day, which must not lie ahead."""
-        return await self._in_turn(period_of(kind, day, self.zone), source)
+        return await self._in_turn(period_of(kind, day, self._zone), source)
 
     async def _in_turn(self, period: Period, source: str | None) -> Report:
         if self._waiting >= WAITING:
@@ -132,7 +137,7 @@ class Reports:
         return Report(
             report=period.kind,
             generated_at=span.now,
-            timezone=self.zone.key,
+            timezone=self._zone.key,
             source=source,
             first_day=period.first,
             last_day=period.last,

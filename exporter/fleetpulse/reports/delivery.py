@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from fleetpulse import catalogue, config
 from fleetpulse.errors import FleetpulseError, OverloadedError
@@ -22,7 +24,6 @@ from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
 from fleetpulse.query.periods import Kind
 from fleetpulse.query.report import Report
-from fleetpulse.query.reports import Reports
 from fleetpulse.reports.layout import file_name, render, to_mail, view
 from fleetpulse.reports.mail import Attachment, Mail, Mailer
 from fleetpulse.reports.memory import Memory, Sent, keep, recall
@@ -45,12 +46,23 @@ class Delivered:
     refused: tuple[str, ...]
 
 
+class Maker(Protocol):
+    """Who makes the reports."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Whose midnight counts."""
+
+    async def of(self, kind: Kind, day: date) -> Report:
+        """The report of the day, week or month that holds a local day."""
+
+
 class Deliveries:
     """The postman: `run` follows the schedules, `send` sends at once."""
 
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
-        reports: Reports,
+        reports: Maker,
         mailer: Mailer,
         journal: Journal,
         settings: config.Reports,

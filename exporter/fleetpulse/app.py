@@ -54,6 +54,7 @@ from fleetpulse.web.docs import DocsEndpoints
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.ingest import IngestEndpoints
+from fleetpulse.web.landing import LandingEndpoints, Sources
 from fleetpulse.web.live import LiveEndpoints
 from fleetpulse.web.logs import configure_logging
 from fleetpulse.web.ops import LoopLag, OpsEndpoints
@@ -146,7 +147,7 @@ def build(settings: Settings) -> Parts:
     repricing = Repricing(journal, pricer, CorrectionFold(budgets))
     pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
     exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
-    ops = OpsEndpoints(settings, exposition, journal)
+    ops = OpsEndpoints(exposition, journal)
     _declare_topics(hub, fleet, journal)
     users = Users(settings.limits.top_users, instruments)
     retention = Retention(journal, settings.journal, instruments)
@@ -171,6 +172,10 @@ def build(settings: Settings) -> Parts:
     logs = RequestLogs(journal, indexer.shared if indexer else None, settings.search, instruments)
     app.on_cleanup.append(lambda _app: logs.close())
     routes += RequestEndpoints(logs, statistics.zone).routes()
+    sources = Sources(journal, fleet, budgets, store, alertmanager)
+    landing = LandingEndpoints(settings, guard, sources, lambda: ops.ready)
+    app.on_cleanup.append(lambda _app: landing.close())
+    routes += landing.routes()
     docs = DocsEndpoints(routes, lambda: authenticator.enabled)
     entry.install(app, [*routes, *docs.routes()])
     return Parts(

@@ -353,6 +353,9 @@ class Stack(Section):
     alertmanager_internal_url: str | None = Field(
         None, description="Where the exporter itself reaches Alertmanager; default: `alertmanager_url`."
     )
+    grafana_internal_url: str | None = Field(
+        None, description="Where the exporter itself reaches Grafana; default: `grafana_url`."
+    )
     prometheus_token_file: Path | None = Field(
         None, description="File with the bearer token that Prometheus asks for; read at every call."
     )
@@ -469,6 +472,11 @@ class Settings(BaseSettings):
     def alertmanager_internal_url(self) -> str:
         """Where the exporter asks Alertmanager."""
         return self.stack.alertmanager_internal_url or self.alertmanager_url
+
+    @property
+    def grafana_internal_url(self) -> str:
+        """Where the exporter looks whether Grafana is up."""
+        return self.stack.grafana_internal_url or self.grafana_url
 
     @property
     def grafana_url(self) -> str:

@@ -101,13 +101,6 @@ def test_health_says_what_is_so(server: Server) -> None:
         assert (answer.status, answer.headers.get_content_type()) == (200, "text/plain")
 
 
-def test_the_landing_page_leads_on(server: Server) -> None:
-    answer = server.ask("/")
-    assert (answer.status, answer.headers.get_content_type()) == (200, "text/html")
-    for link in ('"/metrics"', '"/health"', '"/api/v1/agent-pools"', "Grafana", "Prometheus", "Alertmanager"):
-        assert link in answer.body.decode()
-
-
 @pytest.mark.parametrize(
     "target",
     ["/nothing", "/api/log-request/", "/api/v1/agents//ping", "//", "/%00", "/%ff", "/" + "x" * 4_000],

@@ -104,6 +104,14 @@ class Guard:
 
         return admit
 
+    def tells_anyone(self, request: web.Request) -> bool:
+        """Whether a public handler may tell what others need a role for: nobody is asked, and the page is ours."""
+        try:
+            self._check_page(request)
+        except ForbiddenError:
+            return False
+        return not self._authenticator.enabled
+
     async def admit_websocket(
         self, request: web.Request, role: Role, *, protocols: Collection[str] = ()
     ) -> Admission:

@@ -1,10 +1,9 @@
-"""What operators and machines look at: `/metrics`, health, readiness, and the landing page."""
+"""What operators and machines look at: `/metrics`, health and readiness."""
 
 import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator, Iterable
-from html import escape
 from typing import Literal
 
 from aiohttp import web
@@ -13,14 +12,13 @@ from typing_extensions import TypedDict
 import fleetpulse
 from fleetpulse import catalogue
 from fleetpulse.auth import Role
-from fleetpulse.config import Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
 from fleetpulse.series.exposition import Exposition
 from fleetpulse.series.text import OPENMETRICS
 from fleetpulse.web.answers import json_answer
 from fleetpulse.web.guard import public, requires
-from fleetpulse.web.operations import HTML, TEXT, Answer, operation
+from fleetpulse.web.operations import TEXT, Answer, operation
 
 GZIP_LEVEL = 1  # Prometheus is near: speed over size
 GZIP_MIN_BYTES = 1_024
@@ -73,8 +71,7 @@ async def _in_steps(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
 class OpsEndpoints:
     """Health and metrics. `ready` turns true once the journal is restored, false while draining."""
 
-    def __init__(self, settings: Settings, exposition: Exposition, journal: Journal) -> None:
-        self._settings = settings
+    def __init__(self, exposition: Exposition, journal: Journal) -> None:
         self._exposition = exposition
         self._journal = journal
         self._started = time.time()
@@ -83,7 +80,6 @@ class OpsEndpoints:
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers live."""
         return [
-            web.get("/", self.landing),
             web.get("/metrics", self.metrics),
             web.get("/health", self.health),
             web.get("/-/healthy", self.healthy),
@@ -137,29 +133,3 @@ class OpsEndpoints:
         if self.ready:
             return web.Response(text="Fleetpulse is ready.\n")
         return web.Response(status=503, text="Fleetpulse is starting or draining.\n", headers={"Retry-After": "1"})
-
-    @public
-    @operation("Pages", media=(HTML,))
-    async def landing(self, _request: web.Request) -> web.Response:
-        """Where to go from here."""
-        links = {
-            "Grafana: dashboards": self._settings.grafana_url,
-            "Prometheus: queries and rules": self._settings.prometheus_url,
-            "Alertmanager: alerts and silences": self._settings.alertmanager_url,
-            "Metrics of this exporter": "/metrics",
-            "Agent pools": "/api/v1/agent-pools",
-            "Health": "/health",
-        }
-        items = "".join(f'<li><a href="{escape(url)}">{escape(name)}</a></li>' for name, url in links.items())
-        page = LANDING.format(version=escape(fleetpulse.__version__), items=items)
-        return web.Response(text=page, content_type="text/html")
-
-
-LANDING = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Fleetpulse</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{{font:16px/1.6 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}}</style></head>
-<body><h1>Fleetpulse {version}</h1>
-<p>Heartbeats, request logs and chat activity of bot fleets, as Prometheus series and a live feed.</p>
-<ul>{items}</ul></body></html>
-"""

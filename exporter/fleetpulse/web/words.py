@@ -1,0 +1,141 @@
+"""The landing page's words in the languages it speaks, and which of them a browser asks for."""
+
+from types import MappingProxyType
+
+ENGLISH = {
+    "lang": "en",
+    "about": "Watches fleets of bots and AI agents: heartbeats, request logs, cost, alerts.",
+    "ready": "Ready",
+    "starting": "Starting or stopping",
+    "degraded": "The journal cannot be written",
+    "up_for": "up for",
+    "days": "d",
+    "hours": "h",
+    "minutes": "min",
+    "lost": "The exporter does not answer; what is shown here is old.",
+    "now": "Now",
+    "requests": "Requests stored",
+    "agents": "Agents online",
+    "of": "of",
+    "alerts": "Alerts firing",
+    "unknown": "unknown",
+    "spent": "Spent",
+    "day": "today",
+    "week": "this week",
+    "month": "this month",
+    "budget_ok": "within budget",
+    "budget_warning": "over 80 %",
+    "budget_critical": "over 95 %",
+    "budget_exceeded": "over budget",
+    "budget_unknown": "some requests have no price",
+    "secured": "Numbers are shown to who has credentials: see Grafana, or ask the API.",
+    "first": "First steps",
+    "first_about": "Nothing has been reported yet. Send a request log:",
+    "first_demo": "Or watch a small fleet at work:",
+    "first_more": "Then look at the dashboards. The whole API, with forms to try it, is in the documentation.",
+    "copy_text": "Copy",
+    "copied": "Copied",
+    "stack": "Services",
+    "state_up": "up",
+    "state_starting": "starting",
+    "state_down": "does not answer",
+    "state_checking": "checking",
+    "Grafana": "Dashboards",
+    "Prometheus": "Series, queries and alert rules",
+    "Alertmanager": "Alerts, silences, who is told",
+    "dashboard_requests": "Requests and cost",
+    "dashboard_agents": "Agent pools",
+    "here": "This exporter",
+    "docs": "API documentation",
+    "docs_about": "Every endpoint, with forms to try it",
+    "openapi": "OpenAPI document",
+    "openapi_about": "For programs: OpenAPI 3.1",
+    "live": "Live feed",
+    "live_about": "Listen to it over WebSocket",
+    "report_daily": "Daily report",
+    "report_weekly": "Weekly report",
+    "report_monthly": "Monthly report",
+    "report_about": "Against the period before",
+    "metrics": "Metrics",
+    "metrics_about": "What Prometheus reads",
+    "health": "Health",
+    "health_about": "The state as JSON",
+}
+CHINESE = {
+    "lang": "zh-CN",
+    "about": "监控机器人与 AI 智能体集群：心跳、请求日志、费用、告警。",
+    "ready": "就绪",
+    "starting": "正在启动或停止",
+    "degraded": "日志库无法写入",
+    "up_for": "已运行",
+    "days": "天",
+    "hours": "小时",
+    "minutes": "分钟",
+    "lost": "导出器没有响应，页面上的内容已过时。",
+    "now": "当前",
+    "requests": "已存请求",
+    "agents": "在线智能体",
+    "of": "/",
+    "alerts": "正在触发的告警",
+    "unknown": "未知",
+    "spent": "花费",
+    "day": "今日",
+    "week": "本周",
+    "month": "本月",
+    "budget_ok": "预算之内",
+    "budget_warning": "超过 80 %",
+    "budget_critical": "超过 95 %",
+    "budget_exceeded": "超出预算",
+    "budget_unknown": "部分请求没有价格",
+    "secured": "数字只对持有凭据的人显示：请看 Grafana，或调用 API。",
+    "first": "第一步",
+    "first_about": "还没有收到任何上报。发送一条请求日志：",
+    "first_demo": "或者观看一个小型集群的演示：",
+    "first_more": "然后打开仪表板。完整的 API 及在线试用表单见文档。",
+    "copy_text": "复制",
+    "copied": "已复制",
+    "stack": "服务",
+    "state_up": "运行中",
+    "state_starting": "启动中",
+    "state_down": "没有响应",
+    "state_checking": "检查中",
+    "Grafana": "仪表板",
+    "Prometheus": "时序、查询与告警规则",
+    "Alertmanager": "告警、静默与通知对象",
+    "dashboard_requests": "请求与费用",
+    "dashboard_agents": "智能体池",
+    "here": "本导出器",
+    "docs": "API 文档",
+    "docs_about": "全部接口，可在线试用",
+    "openapi": "OpenAPI 文档",
+    "openapi_about": "供程序使用：OpenAPI 3.1",
+    "live": "实时推送",
+    "live_about": "通过 WebSocket 收听",
+    "report_daily": "日报",
+    "report_weekly": "周报",
+    "report_monthly": "月报",
+    "report_about": "与上一周期对比",
+    "metrics": "指标",
+    "metrics_about": "Prometheus 读取的内容",
+    "health": "健康状态",
+    "health_about": "JSON 格式的状态",
+}
+LANGUAGES = MappingProxyType({"en": ENGLISH, "zh": CHINESE})
+
+
+def words_for(accept_language: str) -> dict[str, str]:
+    """The words in the language that a browser likes best of those there are; English where it names none."""
+    wanted = [_preference(item) for item in accept_language.split(",")]
+    known = [(quality, language) for quality, language in wanted if quality > 0 and language in LANGUAGES]
+    best = max(known, key=lambda pair: pair[0], default=(1.0, "en"))  # the first of equals
+    return LANGUAGES[best[1]]
+
+
+def _preference(item: str) -> tuple[float, str]:
+    """An item of Accept-Language (RFC 9110, 12.5.4): how much it is liked, and the language without its region."""
+    tag, _, parameter = item.strip().lower().partition(";")
+    quality = parameter.strip().removeprefix("q=") if parameter else "1"
+    try:
+        return float(quality), tag.strip().partition("-")[0]
+    except ValueError:
+        return 0.0, ""

@@ -4,6 +4,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from fleetpulse.query.report import CorrectionLine, Corrections
+from fleetpulse.series.fold import NO_MODEL
 
 LISTED = 50
 
@@ -24,4 +25,4 @@ def corrections_between(
 
 def _line(made_at: float, source: str, model: str, requests: int, cost: float) -> CorrectionLine:
     when = datetime.fromtimestamp(made_at, UTC)
-    return CorrectionLine(made_at=when, source=source, model=model, requests=requests, cost=cost)
+    return CorrectionLine(made_at=when, source=source, model=model or NO_MODEL, requests=requests, cost=cost)

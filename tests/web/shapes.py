@@ -178,6 +178,22 @@ queries = st.lists(
     max_size=3,
 ).map("&".join)
 
+searched = st.text(st.characters(codec="utf-8") | st.sampled_from("\"'*()^-:+ AND OR NEAR 超时"), max_size=30)
+searches = st.fixed_dictionaries(
+    {"q": searched},
+    optional={
+        "source": names | plain,
+        "status": names | plain,
+        "user_id": plain,
+        "failed": st.sampled_from(["true", "false", "x"]),
+        "start": moments,
+        "end": moments,
+        "cursor": st.integers(0, 2**70).map("{:x}".format),
+        "min_cost": numbers.map(str),
+        "min_time": numbers.map(str),
+    },
+)
+
 
 def encoded(payload: Any) -> bytes:
     """JSON as a careless program writes it: NaN, infinities and lone surrogates included."""

@@ -4,6 +4,7 @@ import json
 import socket
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,8 +23,10 @@ PAGES = ("/", "/docs", "/openapi.json", "/static/{name}")
 MONEY = ("/api/budgets", "/api/prices", "/api/unpriced", "/api/corrections")
 PRICING = ("/api/prices", "/api/unpriced/price")
 STATISTICS = ("/api/metrics", "/api/hourly-stats", "/api/daily-stats", "/api/alerts")  # with nobody behind them
+ROWS = ("/api/requests", "/api/requests/export", "/api/requests/{request_id}")
 READS = (
     *PAGES,
+    *ROWS,
     *MONEY,
     *STATISTICS,
     "/metrics",
@@ -195,10 +198,21 @@ def test_any_price_leaves_the_books_agreeing(audit: Audit, path: str, data: st.D
 def test_reading_with_any_query_and_headers(
     server: Server, path: str, query: str, headers: dict[str, str], part: str
 ) -> None:
-    target = f"{path.replace('{pool_id}', part or 'x').replace('{name}', part or 'docs.css')}?{query}"
+    path = path.replace("{pool_id}", part or "x").replace("{request_id}", part or "x")
+    target = f"{path.replace('{name}', part or 'docs.css')}?{query}"
     answer = server.send("GET", target, None, headers)
     lawful(answer)
     assert server.send("HEAD", target, None, headers).status == answer.status
+
+
+@pytest.mark.parametrize("path", ROWS[:2])
+@MANY
+@given(shapes.searches)
+def test_searching_for_anything(server: Server, path: str, search: dict[str, str]) -> None:
+    """Whatever is searched for, it is found, not found or refused as wrong input."""
+    answer = server.ask(f"{path}?{urlencode(search)}")
+    lawful(answer)
+    assert answer.status in {200, 422}
 
 
 @MANY

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+import yaml
 from grafana.builder.__main__ import rendered
 from tests.grafana.queries import dashboards, panels, variables
 from tests.tools import ROOT
@@ -24,6 +25,14 @@ PANELS = [
 BUILT_IN = {"ALERTS", "up"}
 SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 KNOWN: dict[str, Metric] = {metric.name + suffix: metric for metric in METRICS for suffix in SUFFIXES[metric.kind]}
+# What recording rules say, which has added up over the replicas.
+RECORDED = {
+    rule["record"]
+    for path in (ROOT / "prometheus/rules").glob("*.yml")
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "record" in rule
+}
 SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\{(?P<matchers>[^}]*)\}(?P<window>\[[^\]]*\])?")
 EXACT = ("last_over_time(", "min_over_time(", "count_over_time(")
 UNITS = {"none", "short", "locale", "percentunit", "currencyUSD", "s", "reqps", "dtdurations"}
@@ -173,9 +182,14 @@ def test_a_panel_asks_something_and_shows_it_in_a_unit(name: str, panel: dict[st
 @each_panel
 def test_queries_name_only_metrics_and_labels_of_the_catalogue(name: str, panel: dict[str, Any]) -> None:
     for expr in exprs(panel):
-        assert set(re.findall(r"\bfleetpulse_\w+", expr)) <= set(KNOWN), name
+        names = {found["name"] for found in SELECTOR.finditer(expr)}
+        assert names <= {*KNOWN, *RECORDED, *BUILT_IN}, name
+        assert set(re.findall(r"(?<![\w:])fleetpulse_\w+", expr)) <= names, "an unfiltered metric"
         for found in SELECTOR.finditer(expr):
             if found["name"] in BUILT_IN:
+                continue
+            if found["name"] in RECORDED:
+                assert found["matchers"] == 'job=~"$job"'
                 continue
             labels = set(re.findall(r"(\w+)(?:=~|!~|!=|=)\"", found["matchers"]))
             assert labels <= {*KNOWN[found["name"]].labels, "job", "instance", "le"}, found[0]
@@ -187,7 +201,7 @@ def test_queries_are_filtered_by_every_variable_that_fits(name: str, panel: dict
     filters = {"job": "job", "instance": "instance", "source": "source", "model": "model", "pool_id": "pool"}
     for expr in exprs(panel):
         for found in SELECTOR.finditer(expr):
-            if found["name"] == "ALERTS":
+            if found["name"] == "ALERTS" or found["name"] in RECORDED:
                 continue
             labels = {*(KNOWN[found["name"]].labels if found["name"] in KNOWN else ()), "job", "instance"}
             for label, variable in filters.items():

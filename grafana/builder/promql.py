@@ -32,6 +32,11 @@ def select(metric: Metric, *matchers: str, suffix: str = "") -> str:
     return f"{metric.name}{suffix}{{{', '.join((TARGETS, *filters, *matchers))}}}"
 
 
+def recorded(rule: str) -> str:
+    """A selector of what one of Prometheus' recording rules says; it has added up over the replicas already."""
+    return f'{rule}{{job=~"$job"}}'
+
+
 def total(expr: str, by: Iterable[str] = (), operator: str = "sum") -> str:
     """An aggregation over everything but the labels in `by`."""
     labels = ", ".join(by)

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from fleetpulse import catalogue
 from fleetpulse.config import Thresholds
+from grafana.builder.budgets import budgets
 from grafana.builder.frame import (
     ALERTS,
     Line,
@@ -33,7 +34,7 @@ from grafana.builder.panels import (
     grid,
     stacked_bars,
 )
-from grafana.builder.promql import growth, or_zero, quantile, rate, select, step_growth, total
+from grafana.builder.promql import growth, or_zero, quantile, rate, step_growth
 from grafana.builder.queries import Query
 from grafana.builder.users import users
 
@@ -49,8 +50,6 @@ KIND_COLORS = {
     "output": fixed("purple"),
     "unattributed": fixed("text"),
 }
-USED: tuple[tuple[float | None, str], ...] = ((None, "green"), (0.8, "yellow"), (0.95, "orange"), (1.0, "red"))
-BUDGET = ("budget", "scope", "target", "period")
 
 
 def requests() -> model.Dashboard:
@@ -70,7 +69,7 @@ def requests() -> model.Dashboard:
         ]
     )
     made = board.build()
-    made.panels = arrange((_alerts(), _totals(), _traffic(), _response_time(), _tokens(), _budgets(), users()))
+    made.panels = arrange((_alerts(), _totals(), _traffic(), _response_time(), _tokens(), budgets(), users()))
     return made
 
 
@@ -256,47 +255,3 @@ def _tokens() -> Row:
         sort="Requests",
     )
     return Row("Models and tokens", (Line(9, ((10, by_kind), (14, models))),))
-
-
-def _budgets() -> Row:
-    spent = total(select(catalogue.BUDGET_SPENT), BUDGET)
-    limit = total(select(catalogue.BUDGET_LIMIT), BUDGET, "max")
-    used = bars(
-        "Budgets used",
-        "Share of each budget spent in its current day, week or month: yellow from 80 %, orange from 95 %, red "
-        "from 100 %. Whatever the time range and the variables.",
-        [Query(f"sort_desc({spent} / {limit})", "{{budget}} (a {{period}})")],
-        Look("percentunit", decimals=1, limits=(0, 1), thresholds=USED, nothing="No budget is configured"),
-    )
-    table = grid(
-        ("Spent and left", "Each budget's limit, and what is spent and left of it in its current period."),
-        {"budget": "Budget", "scope": "Scope", "target": "Of", "period": "Period"},
-        {"Spent": spent, "Limit": limit, "Left": f"{limit} - {spent}", "Used": f"{spent} / {limit}"},
-        Look(
-            "currencyUSD",
-            decimals=2,
-            nothing="-",
-            fields={"Used": _share()},
-        ),
-        sort="Used",
-    )
-    unpriced = card(
-        "Unpriced requests",
-        "Requests of the time range whose cost nobody knows: none was reported, and the model has no known price. "
-        "They are missing from every sum of money; give the model a price, or report costs.",
-        or_zero(growth(catalogue.UNPRICED)),
-        Look("locale", decimals=0, thresholds=((None, "green"), (1, "orange"))),
-    )
-    return Row("Budgets", (Line(7, ((9, used), (11, table), (4, unpriced))),))
-
-
-def _share() -> dict[str, object]:
-    """A cell as a share of a limit, colored by it."""
-    steps = [{"value": value, "color": color} for value, color in USED]
-    return {
-        "unit": "percentunit",
-        "decimals": 1,
-        "thresholds": {"mode": "absolute", "steps": steps},
-        "color": {"mode": "thresholds"},
-        "custom.cellOptions": {"type": "color-text"},
-    }

@@ -199,10 +199,10 @@ class RequestEndpoints:
         if request.method == "HEAD":
             return response
         async with aclosing(self._logs.export(wanted, encoder.encode)) as parts:
-            first = await anext(parts, b"")  # what is refused is refused before anything is sent
+            first = encoder.begin() + await anext(parts, b"")  # refused before anything is sent, if at all
             await response.prepare(request)
             try:
-                await _send(response, encoder.begin() + first)
+                await _send(response, first)
                 async for part in parts:
                     await _send(response, part)
                 await _send(response, encoder.end())

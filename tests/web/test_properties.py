@@ -7,8 +7,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from tests.otlp.sent import as_json, logs, traces
+from tests.otlp.test_wires import json_like, records, spans
 from tests.web import shapes
 from tests.web.server import LOG_REQUEST, PINGS, PROBLEM, WEBHOOK, Answer, Server, counted
 from websockets.exceptions import InvalidStatus
@@ -37,6 +42,7 @@ READS = (
     AGENTS,
 )
 WRITES = (LOG_REQUEST, PINGS, PING, WEBHOOK)
+RECEIVERS = ("/v1/traces", "/v1/logs")
 FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", "/api/v1/group-ai/monitor/ws/alerts")
 SIGNALS = {"request": {LOG_REQUEST}, "alert": {WEBHOOK}, "heartbeat": {PING, PINGS}}
 LIKE = {
@@ -89,6 +95,18 @@ class Audit:
             else:
                 assert set(changed) <= {"rejected", "refused"}
         return answer
+
+    def export(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+        """Sends to a receiver of OpenTelemetry's, which answers in that protocol's own words."""
+        answer = self.server.send("POST", path, body, headers)
+        assert answer.status in (200, 400, 413, 415), answer
+        if answer.headers["Content-Type"] == "application/json":
+            assert answer.status == 200 or answer.json["message"]
+        else:
+            (ExportTraceServiceResponse if answer.status == 200 else Status).FromString(answer.body)
+        before, self.last = self.last, self.read()
+        assert answer.status == 200 or self.last.requests == before.requests
+        assert self.last.alerts == before.alerts
 
     def read(self) -> Books:
         """The books as they are."""
@@ -190,6 +208,38 @@ def test_any_price_leaves_the_books_agreeing(audit: Audit, path: str, data: st.D
     lawful(audit.server.send("POST", path, shapes.encoded(body), {"Content-Type": "application/json"}))
     lawful(audit.server.send("DELETE", f"{PRICING[0]}?{data.draw(shapes.queries)}"))
     audit.last = audit.read()
+
+
+requests: st.SearchStrategy[Message] = st.one_of(
+    st.lists(spans, max_size=3).map(lambda drawn: traces(*drawn)),
+    st.lists(records, max_size=3).map(lambda drawn: logs(*drawn)),
+)
+exported = requests.map(lambda request: request.SerializeToString())
+exported_json = requests.map(as_json)
+
+
+@pytest.mark.parametrize("path", RECEIVERS)
+@MANY
+@given(
+    exported | shapes.damaged(exported) | st.binary(),
+    shapes.compressions,
+)
+def test_any_bytes_for_a_receiver(
+    audit: Audit, path: str, body: bytes, compression: tuple[str | None, shapes.Compress]
+) -> None:
+    encoding, compress = compression
+    headers = {"Content-Type": "application/x-protobuf"} | ({"Content-Encoding": encoding} if encoding else {})
+    audit.export(path, compress(body), headers)
+
+
+@pytest.mark.parametrize("path", RECEIVERS)
+@MANY
+@given(
+    exported_json | shapes.damaged(exported_json) | json_like.map(shapes.encoded),
+    st.just("application/json") | shapes.content_types,
+)
+def test_any_json_for_a_receiver(audit: Audit, path: str, body: bytes, content_type: str) -> None:
+    audit.export(path, body, {"Content-Type": content_type})
 
 
 @pytest.mark.parametrize("path", READS)
@@ -335,7 +385,7 @@ async def test_every_address_is_tried(tmp_path: Path) -> None:
     parts = build(Settings(data_dir=tmp_path))
     parts.journal.start(parts.pipeline.stored)
     await parts.journal.stop()
-    tried = (("GET", READS + FEEDS), ("POST", WRITES + PRICING), ("DELETE", PRICING[:1]))
+    tried = (("GET", READS + FEEDS), ("POST", WRITES + RECEIVERS + PRICING), ("DELETE", PRICING[:1]))
     known = {(method, path) for method, paths in tried for path in paths}
     served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
     assert {(method, path) for method, path in served if method not in ("HEAD", "*")} == known

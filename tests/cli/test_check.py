@@ -71,3 +71,14 @@ def test_secrets_are_never_shown(run: Run, tmp_path: Path) -> None:
     assert "hush" not in said.stdout + said.stderr
     said = run("check", **settings(tmp_path, FLEETPULSE_AUTH__JWT_SECRET="hush"))  # noqa: S106 - too short on purpose
     assert "hush" not in said.stdout + said.stderr
+
+
+def test_it_says_where_records_go_and_what_is_wrong_with_opentelemetrys_variables(run: Run, tmp_path: Path) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:secret@127.0.0.1:4318"}
+    said = run("check", **settings(tmp_path, **endpoint))
+    assert said.returncode == 0, said.stdout
+    assert "log records are sent to http://127.0.0.1:4318/v1/logs" in said.stdout
+    assert "secret" not in said.stdout
+    said = run("check", **settings(tmp_path, **endpoint, OTEL_EXPORTER_OTLP_PROTOCOL="grpc"))
+    assert said.returncode == 1
+    assert "only http/protobuf is spoken" in said.stdout

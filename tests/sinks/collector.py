@@ -63,7 +63,7 @@ class Collector:
 
     def __init__(self, certificate: ssl.SSLContext | None = None) -> None:
         self.calls: list[Call] = []
-        self.next: list[Reply] = []  # how the next calls are answered
+        self.next: list[Reply] = []  # how the next calls with log records are answered
         self.always = Reply()  # and all others
         self.open = Event()  # while clear, calls hang
         self.open.set()
@@ -120,7 +120,7 @@ class Collector:
         """Decides, and keeps what it takes."""
         assert self.open.wait(DEADLINE)
         with self._lock:
-            reply = self.next.pop(0) if self.next else self.always
+            reply = self.next.pop(0) if self.next and call.records else self.always
             if reply.takes:
                 self.calls.append(call)
         return reply

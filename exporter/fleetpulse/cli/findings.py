@@ -19,6 +19,7 @@ from fleetpulse.config import Settings
 from fleetpulse.errors import ConfigError
 from fleetpulse.journal.schema import examine
 from fleetpulse.sender import connect_url
+from fleetpulse.sinks.variables import read_telemetry
 from fleetpulse.stack import ports, tools
 from fleetpulse.stack.files import tools_folder
 
@@ -153,6 +154,17 @@ def _neighbours(settings: Settings) -> Iterator[Finding]:
             )
 
 
+def _telemetry(_settings: Settings) -> Iterator[Finding]:
+    try:
+        asked = read_telemetry(config.otel_variables())
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "OTEL_*", error.detail)
+        return
+    for what, destination in (("log records", asked.logs), ("spans", asked.traces)):
+        if destination is not None:
+            yield Finding(Level.OK, "OTEL_*", f"{what} are sent to {destination.shown}")
+
+
 def _programs(settings: Settings) -> Iterator[Finding]:
     folder = tools_folder(settings.data_dir)
     for name in ("prometheus", "alertmanager"):
@@ -170,6 +182,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _port,
     _programs,
     _neighbours,
+    _telemetry,
 )
 
 

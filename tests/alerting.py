@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Exporter:
 
     received: list[dict[str, Any]] = field(default_factory=list)
     spent: float = 0.0
+    start: int = field(default_factory=lambda: int(time.time()) - 3_600)
     scrapes: int = 0
 
     async def show(self, _: web.Request) -> web.Response:
@@ -51,12 +53,19 @@ class Exporter:
         lines = [
             f"fleetpulse_budget_limit_usd{{{labels}}} 10",
             f"fleetpulse_budget_spent_usd{{{labels}}} {self.spent}",
+            f"fleetpulse_budget_period_start_timestamp_seconds{{{labels}}} {self.start}",
+            f"fleetpulse_budget_period_end_timestamp_seconds{{{labels}}} {self.start + 86_400}",
         ]
         return web.Response(text="".join(f"{line}\n" for line in lines))
 
     async def take(self, request: web.Request) -> web.Response:
         self.received.append(await request.json())
         return web.Response()
+
+    def told(self, receiver: str) -> list[tuple[str, list[dict[str, str]]]]:
+        """Each message to a receiver: its status, and its alerts' labels."""
+        messages = (each for each in self.received if each["receiver"] == receiver)
+        return [(each["status"], [alert["labels"] for alert in each["alerts"]]) for each in messages]
 
     def changes(self) -> list[tuple[str, str]]:
         """Each alert received: its status and its name."""
@@ -99,7 +108,9 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack(tmp_path: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> AsyncIterator[Stack]:
+async def stack(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None] = lambda _: None, *flags: str
+) -> AsyncIterator[Stack]:
     exporter, log = Exporter(), tmp_path / "alertmanager.log"
     app = web.Application()
     app.router.add_post(HOOK, exporter.take)
@@ -112,7 +123,7 @@ async def stack(tmp_path: Path, change: Callable[[dict[str, Any]], None] = lambd
 
         config = rendered(tmp_path / "alertmanager", point_here)
         arguments = (f"--config.file={config}", f"--storage.path={tmp_path / 'data'}", "--cluster.listen-address=")
-        async with running("alertmanager", *arguments, "--web.listen-address=127.0.0.1:0", log=log):
+        async with running("alertmanager", *arguments, *flags, "--web.listen-address=127.0.0.1:0", log=log):
             address = await until(lambda: re.search(r"Listening on.*address=(\S+)", log.read_text()), log)
             yield Stack(address[1], server.make_url("").authority, exporter, session, log)
 

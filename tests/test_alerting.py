@@ -1,10 +1,14 @@
 """Alerts on their way, through a real Prometheus and a real Alertmanager with the project's configuration."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
-from tests.alerting import prometheus, stack
-from tests.tools import until
+import yaml
+from tests.alerting import Stack, prometheus, stack, webhook
+from tests.tools import ROOT, until
+
+from fleetpulse.stack import services
 
 
 def budget(level: int, name: str = "daily") -> dict[str, str]:
@@ -74,6 +78,67 @@ async def test_a_lower_budget_alert_speaks_until_the_higher_one_comes(tmp_path: 
             "BudgetAt95Percent": "suppressed",
             "BudgetAt100Percent": "active",
         }
+
+
+def to_people(config: dict[str, Any]) -> None:
+    """People are told where the exporter is; groups are looked at every second."""
+    (people,) = (each for each in config["receivers"] if each["name"] == "people")
+    people["webhook_configs"] = [dict(webhook(config))]
+    for route in config["route"]["routes"]:
+        route["group_wait"] = route["group_interval"] = "1s"
+
+
+def level(pct: int, period_start: int, name: str = "daily") -> dict[str, str]:
+    return budget(pct, name) | {"alert_type": "cost", "period": "day", "period_start": str(period_start)}
+
+
+async def test_a_budgets_level_is_told_once_a_period(tmp_path: Path) -> None:
+    """The other budget's alerts prove that the groups were looked at, time and again."""
+    async with stack(tmp_path, to_people) as real:
+        await real.post(level(80, 1))
+        for clock in range(3):
+            await real.post(level(80, 1), level(80, clock, "bots"))
+            await hears(real, level(80, clock, "bots"))
+        assert told(real).count(("firing", [level(80, 1)])) == 1
+        await real.post(level(95, 1))
+        await hears(real, level(95, 1))
+        await real.post(level(80, 1), level(95, 1), resolved=True)
+        await until(lambda: ("resolved", [level(80, 1)]) in told(real), real.log)
+        await real.post(level(80, 2))
+        await hears(real, level(80, 2))
+        firing = [labels for status, alerts in told(real) if status == "firing" for labels in alerts]
+        assert [firing.count(each) for each in (level(80, 1), level(95, 1), level(80, 2))] == [1, 1, 1]
+
+
+async def test_a_level_that_was_muted_when_it_ended_is_told_in_the_next_period(tmp_path: Path) -> None:
+    async with stack(tmp_path, to_people) as real:
+        await real.post(level(80, 1))
+        await hears(real, level(80, 1))
+        await real.post(level(100, 1))
+        await hears(real, level(100, 1))
+        await real.post(level(80, 1), resolved=True)
+        await real.post(level(80, 2))
+        await hears(real, level(80, 2))
+
+
+async def hears(real: Stack, labels: dict[str, str]) -> None:
+    """People are told that this alert fires."""
+    await until(lambda: ("firing", [labels]) in told(real), real.log)
+
+
+def told(real: Stack) -> list[tuple[str, list[dict[str, str]]]]:
+    return real.exporter.told("people")
+
+
+async def test_alertmanager_remembers_for_as_long_as_nothing_is_to_be_repeated(tmp_path: Path) -> None:
+    """It warns itself where it does not, as by default."""
+    warning = "repeat_interval is greater than the data retention period"
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["alertmanager"]["command"]
+    (flag,) = (each for each in compose if each.startswith("--data.retention="))
+    assert f'"{flag}"' in inspect.getsource(services)
+    for flags, warned in ((), True), ((flag,), False):
+        async with stack(tmp_path / str(warned), lambda _: None, *flags) as real:
+            assert (warning in real.log.read_text()) == warned
 
 
 async def test_an_exporter_that_is_down_mutes_its_agents_and_no_others(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_every_commented_example_is_valid_once_uncommented(tmp_path: Path) -> No
     ("labels", "receivers"),
     [
         ("alertname=BudgetAt100Percent severity=critical", "fleetpulse,people"),
+        ("alertname=BudgetAt80Percent severity=warning alert_type=cost period=month", "fleetpulse,people"),
+        ("alertname=UnpricedRequests severity=warning alert_type=cost model=m", "fleetpulse,people"),
         ("alertname=AgentSilent severity=warning pool_id=p", "fleetpulse,people"),
         ("alertname=LabelCapReached severity=info", "fleetpulse,nobody"),
         ("alertname=Watchdog severity=none", "watchdog"),
@@ -61,9 +63,30 @@ def test_alerts_go_where_they_should(labels: str, receivers: str) -> None:
 
 def test_inhibitions_compare_only_labels_that_their_alerts_have() -> None:
     """Labels missing on both sides count as equal: a misspelt one would mute everything."""
-    known = {"job", "instance", "budget"}
+    known = {"job", "instance", "budget", "period_start"}
     for rule in yaml.safe_load(NATIVE.read_text())["inhibit_rules"]:
         assert set(rule.get("equal", ())) <= known
+
+
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+@pytest.mark.parametrize("severity", ["warning", "critical"])
+def test_a_budgets_level_is_repeated_after_its_period_at_the_earliest(period: str, severity: str) -> None:
+    """Such alerts stop at the end of their period, so it is not repeated at all."""
+    routes = yaml.safe_load(NATIVE.read_text())["route"]["routes"]
+    labels = {"alert_type": "cost", "period": period, "severity": severity}
+    taken = next(each for each in routes if not each.get("continue") and fits(each.get("matchers", []), labels))
+    assert days(taken["repeat_interval"]) > 31
+    assert {"alertname", "budget", "period_start"} <= set(taken["group_by"])
+
+
+def fits(matchers: list[str], labels: dict[str, str]) -> bool:
+    pairs = (re.fullmatch(r'(\w+) =(~?) "(.*)"', matcher) for matcher in matchers)
+    return all(pair and re.fullmatch(pair[3], labels.get(pair[1], "")) for pair in pairs)
+
+
+def days(duration: str) -> float:
+    amount, unit = re.fullmatch(r"(\d+)([hd])", duration).groups()  # type: ignore[union-attr]  # or the test fails
+    return int(amount) / {"h": 24, "d": 1}[unit]
 
 
 def message(firing: int, resolved: int) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def _alertmanager(plan: Plan, rendered: Rendered) -> Service:
         f"--web.listen-address={_netloc(url)}",
         f"--web.external-url={url}",
         "--cluster.listen-address=",  # one Alertmanager needs no gossip port
+        "--data.retention=840h",  # a level of a month's budget is told once: for that long it must be remembered
     )
     return Service("Alertmanager", command, url, "/-/ready", plan.log("alertmanager"), os.environ)
 

@@ -7,6 +7,7 @@ TAGS = {
     "Requests": "Stored request logs: filters, search, export.",
     "Statistics": "Sums of request logs over windows of time, from Prometheus.",
     "Money": "Budgets, prices, and requests whose cost is not known.",
+    "OpenTelemetry": "Spans and log records of instrumented applications, over OTLP/HTTP.",
     "Agents": "Agent pools as they are now.",
     "Alerts": "What fires and what fired, and the way back from Alertmanager.",
     "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",

@@ -51,20 +51,20 @@ def _percent(part: float, whole: float) -> float:
 
 def _read_host() -> Sample:
     """proc(5): user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user already."""
-    ticks = [int(word) for word in STAT.read_text("ascii").split("\n", 1)[0].split()[1:9]]
+    ticks = [int(word) for word in STAT.read_text("utf-8").split("\n", 1)[0].split()[1:9]]
     idle = ticks[3] + ticks[4]
     memory = _memory()
     return sum(ticks) - idle, sum(ticks), 1.0 - memory["MemAvailable"] / memory["MemTotal"]
 
 
 def _read_process() -> Sample:
-    resident = int(OWN_MEMORY.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
+    resident = int(OWN_MEMORY.read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
     return *_own_time(), resident / _memory()["MemTotal"]
 
 
 def _memory() -> dict[str, int]:
     """/proc/meminfo in KiB."""
-    lines = (line.split() for line in MEMORY.read_text("ascii").splitlines())
+    lines = (line.split() for line in MEMORY.read_text("utf-8").splitlines())
     return {words[0].rstrip(":"): int(words[1]) for words in lines}
 
 

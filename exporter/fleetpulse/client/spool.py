@@ -20,7 +20,7 @@ from fleetpulse.client.tally import Tally
 
 SEGMENT_BYTES = 2**20
 SEGMENTS = 8  # at the least, so that dropping one loses a part and not all
-DISK_PAUSE = 30.0
+DISK_PAUSE = 10.0
 SUFFIX = ".spool"
 
 

@@ -4,6 +4,7 @@ Promises: `post` ends within `seconds`, whatever the server does, plus what a na
 Refuses: redirects, proxies, and to show credentials in any error.
 """
 
+import codecs
 import gzip
 import io
 import socket
@@ -26,6 +27,9 @@ CONNECT_SECONDS = 5.0
 COMPRESS_FROM = 1_024
 COMPRESSION = 3  # half the size of none, a third of the time of the default
 NDJSON, JSON = "application/x-ndjson", "application/json"
+# Looking a host up wants this codec, which is imported at its first use. Imported by a thread while another forks,
+# its import lock would be held in the child for ever.
+codecs.lookup("idna")
 
 
 class ExchangeError(Exception):

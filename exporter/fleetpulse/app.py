@@ -171,7 +171,8 @@ def build(settings: Settings) -> Parts:
     indexer = search_indexer(journal, settings.search_path, instruments) if settings.search.index else None
     logs = RequestLogs(journal, indexer.shared if indexer else None, settings.search, instruments)
     app.on_cleanup.append(lambda _app: logs.close())
-    routes += RequestEndpoints(logs, statistics.zone).routes()
+    requests = RequestEndpoints(logs, statistics.zone)
+    routes += requests.routes()
     sources = Sources(journal, fleet, budgets, store, alertmanager)
     landing = LandingEndpoints(settings, guard, sources, lambda: ops.ready)
     app.on_cleanup.append(lambda _app: landing.close())
@@ -191,7 +192,7 @@ def build(settings: Settings) -> Parts:
         entry,
         app,
         (prometheus, alertmanager),
-        (deliveries, repricing, *([indexer] if indexer else [])),
+        (deliveries, repricing, requests, *([indexer] if indexer else [])),
     )
 
 

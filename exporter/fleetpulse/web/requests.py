@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NotRequired
 from zoneinfo import ZoneInfo
@@ -152,6 +152,15 @@ class RequestEndpoints:
         self._logs = logs
         self._zone = zone
         self._clock = clock
+        self._exports: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Lives until cancelled, which breaks off the exports that run: the exporter does not wait for them."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for task in self._exports:
+                task.cancel()
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers live."""
@@ -196,8 +205,14 @@ class RequestEndpoints:
         wanted = query.wanted(self._now())
         encoder, headers = self._encoder(query, request.headers.get("Accept-Encoding", ""))
         response = web.StreamResponse(headers=headers)
-        if request.method == "HEAD":
-            return response
+        if request.method != "HEAD":
+            with self._breakable():
+                await self._stream(request, response, wanted, encoder)
+        return response
+
+    async def _stream(
+        self, request: web.Request, response: web.StreamResponse, wanted: RequestFilter, encoder: Encoder
+    ) -> None:
         async with aclosing(self._logs.export(wanted, encoder.encode)) as parts:
             first = encoder.begin() + await anext(parts, b"")  # refused before anything is sent, if at all
             await response.prepare(request)
@@ -210,7 +225,16 @@ class RequestEndpoints:
                 log.info("an export is given up: its client takes nothing")
                 if request.transport is not None:
                     request.transport.abort()
-        return response
+
+    @contextmanager
+    def _breakable(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - handlers run in tasks
+        self._exports.add(task)
+        try:
+            yield
+        finally:
+            self._exports.discard(task)
 
     def _encoder(self, query: ExportQuery, accepted: str) -> tuple[Encoder, dict[str, str]]:
         moment = datetime.fromtimestamp(self._clock(), UTC)

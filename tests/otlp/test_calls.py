@@ -105,6 +105,14 @@ TOLD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "command": "chat: 你好",
         },
     ),
+    "a failed call of OpenInference": (
+        {"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"model": "gpt-4o", "n": 1}'},
+        {"model": "gpt-4o"},
+    ),
+    "a call whose parameters are no JSON": (
+        {"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"model": '},
+        {"model": None},
+    ),
     "embeddings of OpenInference": (
         {
             "openinference.span.kind": "EMBEDDING",

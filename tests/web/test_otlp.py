@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from fleetpulse.auth.keys import create
 
 TRACES, LOGS = "/v1/traces", "/v1/logs"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 OUTCOMES = ("stored", "duplicate", "ignored", "rejected", "refused")
 
 
@@ -103,7 +104,7 @@ def test_a_span_is_stored_with_its_cost_before_it_is_acknowledged(server: Server
 def test_both_encodings_compressed_or_not(server: Server, media: str, encoding: str | None) -> None:
     sent = new_span()
     plain = traces(sent).SerializeToString() if media == PROTOBUF else as_json(traces(sent))
-    body = {None: bytes, "gzip": gzip.compress, "deflate": zlib.compress}[encoding](plain)
+    body = COMPRESS[encoding](plain) if encoding else plain
     headers = {"Content-Type": media} | ({"Content-Encoding": encoding} if encoding else {})
     answer = server.send("POST", TRACES, body, headers)
     expected = (200, b"", PROTOBUF) if media == PROTOBUF else (200, b"{}", JSON)
@@ -145,7 +146,7 @@ def test_sent_twice_counted_once(server: Server) -> None:
 def test_events_become_request_logs_unless_a_span_tells_it(server: Server) -> None:
     before = received(server, "logs")
     sent = new_span()
-    ids = {"trace_id": sent.trace_id, "span_id": sent.span_id}
+    ids: dict[str, Any] = {"trace_id": sent.trace_id, "span_id": sent.span_id}
     outside = record(CHAT | {"gen_ai.response.id": new_id()})
     for _ in range(2):
         answer = export(server, logs(record(**ids, flags=1), outside, record(event_name="gen_ai.choice")))

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from fleetpulse.otlp import amounts
-from fleetpulse.otlp.messages import last_said
+from fleetpulse.otlp.messages import last_said, model_asked
 from fleetpulse.otlp.outcomes import outcome
 from fleetpulse.otlp.plain import Attributes, Event, Origin, Record, Span
 from fleetpulse.otlp.scope import SIGNALS_SCOPE
@@ -139,6 +139,8 @@ def _fields(attributes: Sorted, source: Source, events: Sequence[Event]) -> dict
     metadata = source.metadata | kept
     asked = found.get("asked_model")
     model = found.get("model", asked)
+    if model is None and said:
+        model = model_asked(said)
     if model is not None:
         fields["model"] = str(model)
         if asked is not None and asked != model:

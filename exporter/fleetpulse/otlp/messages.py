@@ -1,4 +1,4 @@
-"""The last thing a user said, bounded, where an instrumentation was told to capture content; and nothing else."""
+"""What is taken from content: the last thing a user said, bounded, and the model where it stands nowhere else."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ INDEXED = re.compile(
 )
 USER = ("user", "human")
 WHOLE = ("gen_ai.input.messages", "gen_ai.prompt", "ai.prompt.messages", "ai.prompt")
+PARAMETERS = ("llm.invocation_parameters", "embedding.invocation_parameters")
 SINGLE = ("embedding.embeddings.0.embedding.text", "input.value")
 USER_EVENTS = {"gen_ai.user.message": "content", "gen_ai.content.prompt": "gen_ai.prompt"}
 
@@ -47,7 +48,7 @@ def _of_messages(value: Any) -> str:
     if isinstance(value, str):
         if value.lstrip()[:1] not in ("[", "{"):
             return value
-        value = _parsed(value)
+        value = parsed(value)
     if isinstance(value, dict):
         value = value.get("messages") or value.get("prompt") or value.get("input") or [value]
     if isinstance(value, str):
@@ -85,7 +86,17 @@ def _of_indexed(content: Attributes) -> str:
     return "\n".join(texts[max(users)]) if users else ""
 
 
-def _parsed(text: str) -> Any:
+def model_asked(content: Attributes) -> str | None:
+    """The model in the parameters of a call: of one that failed, OpenInference tells it nowhere else."""
+    for name in PARAMETERS:
+        parameters = parsed(str(content.get(name, "")))
+        if isinstance(parameters, dict) and isinstance(parameters.get("model"), str):
+            return str(parameters["model"])
+    return None
+
+
+def parsed(text: str) -> Any:
+    """A text's JSON; the text itself where it is none, None where it is too long to be looked into."""
     if len(text) > MAX_PARSED:
         return None
     try:

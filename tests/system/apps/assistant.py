@@ -30,11 +30,18 @@ def ask_streamed(text: str) -> str:
 
 def embed(text: str) -> list[float]:
     """A text's vector."""
-    return client.embeddings.create(model="text-embedding-3-small", input=text, encoding_format="float").data[0].embedding
+    return (
+        client.embeddings.create(model="text-embedding-3-small", input=text, encoding_format="float")
+        .data[0]
+        .embedding
+    )
 
 
-print(ask("What is two and two?"))
-print(ask_streamed("两加二等于几?"))
-print(embed("two and two"))
-print(ask("429"))
-print(ask("500"))
+answers = (
+    ask("What is two and two?"),
+    ask_streamed("两加二等于几?"),
+    embed("two and two"),
+    ask("429"),
+    ask("500"),
+)
+print(*answers, sep="\n")  # noqa: T201 - an application's own output

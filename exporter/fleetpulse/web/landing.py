@@ -34,7 +34,7 @@ UNTOLD = "none"  # the severity of the watchdog, which always fires
 HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
 
 
-class ServiceNow(TypedDict):
+class ServiceShown(TypedDict):
     """A service beside the exporter: where browsers find it, and what it is doing."""
 
     name: str
@@ -42,7 +42,7 @@ class ServiceNow(TypedDict):
     state: State
 
 
-class BudgetNow(TypedDict):
+class BudgetShown(TypedDict):
     """A budget in its current period."""
 
     name: str
@@ -52,14 +52,14 @@ class BudgetNow(TypedDict):
     state: BudgetState
 
 
-class Figures(TypedDict):
+class LandingFigures(TypedDict):
     """What there is at this moment. `firing_alerts` is null where Alertmanager does not say."""
 
     requests_stored: int
     agents: int
     agents_online: int
     firing_alerts: int | None
-    budgets: list[BudgetNow]
+    budgets: list[BudgetShown]
 
 
 class Landing(TypedDict):
@@ -69,9 +69,9 @@ class Landing(TypedDict):
     version: str
     status: Literal["ready", "starting", "degraded"]
     uptime_seconds: float
-    services: list[ServiceNow]
+    services: list[ServiceShown]
     links: dict[str, str]
-    figures: Figures | None
+    figures: LandingFigures | None
 
 
 class Alerts(Protocol):
@@ -100,7 +100,7 @@ class Figurer:
         self._firing: Recent[int | None] = Recent(self._count_firing, None)
         self._counted: tuple[float, tuple[int, int, int]] = (0.0, (0, 0, 0))
 
-    async def figures(self) -> Figures:
+    async def figures(self) -> LandingFigures:
         """The numbers of now."""
         firing = await self._firing.value()
         requests, agents, online = self._count()
@@ -127,7 +127,7 @@ class Figurer:
         self._counted = (self._clock(), counts)
         return counts
 
-    def _budget(self, index: int) -> BudgetNow:
+    def _budget(self, index: int) -> BudgetShown:
         budgets, store = self._sources.budgets, self._sources.store
         budget = budgets.budgets[index]
         labels = budgets.spend_labels(budget, self._clock())

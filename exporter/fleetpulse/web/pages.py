@@ -42,6 +42,7 @@ def names() -> frozenset[str]:
     return frozenset(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
 
 
+EntityTag = Annotated[str, Field(description="`ETag` of what the browser has.")]
 Name = Annotated[str, Field(json_schema_extra={"enum": sorted(names())})]
 
 
@@ -57,7 +58,7 @@ class StaticEndpoints:
         "Pages",
         media=tuple(TYPES.values()),
         path={"name": Name},
-        headers={"If-None-Match": str},
+        headers={"If-None-Match": EntityTag},
         answers={304: Answer("What the browser has is still so.", media=())},
         problems=(404,),
     )

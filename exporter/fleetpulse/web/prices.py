@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from aiohttp import web
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from fleetpulse.auth import Role
@@ -29,8 +30,8 @@ class NewPrice(ModelPrice):
 class WhichPrice(Query):
     """A price that was given."""
 
-    model: Label
-    provider: Label | None = None
+    model: Label = Field(description="Of this model.")
+    provider: Label | None = Field(None, description="And of this provider; default: of any.")
 
 
 class PriceShown(Rates):

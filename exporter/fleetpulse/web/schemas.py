@@ -50,8 +50,12 @@ class Schemas:
             ref_template=REF + "{model}",
             schema_generator=_Generator,
         )
-        self._made: Mapping[tuple[Hashable, JsonSchemaMode], Schema] = made
-        self.components: dict[str, Schema] = dict(sorted(definitions.get("$defs", {}).items()))
+        components = definitions.get("$defs", {})
+        names = _short_names(components)
+        self._made: Mapping[tuple[Hashable, JsonSchemaMode], Schema]
+        self._made = {key: _renamed(schema, names) for key, schema in made.items()}
+        named = {names[name]: _renamed(schema, names) for name, schema in components.items()}
+        self.components: dict[str, Schema] = dict(sorted(named.items()))
 
     def of(self, kind: Any, mode: JsonSchemaMode) -> Schema:
         """The schema of a declared type; a reference where it is a component."""
@@ -84,6 +88,27 @@ def single(kind: Any) -> Any:
     """What one line holds where `kind` is an object, or a list of them: the first form that is no list."""
     forms = [form for form in get_args(kind) if get_origin(form) is not list]
     return forms[0] if get_origin(kind) is not None and forms and not hasattr(kind, "__metadata__") else kind
+
+
+def _short_names(long: Iterable[str]) -> dict[str, str]:
+    """Names for people: where two models share theirs, pydantic puts the whole path of the module before it."""
+    names = {name: name for name in long}
+    for name in names:
+        *modules, last = name.split("__")
+        if modules:
+            names[name] = modules[-1].title().replace("_", "") + last
+    return names if len(set(names.values())) == len(names) else {name: name for name in names}
+
+
+def _renamed(document: Any, names: Mapping[str, str]) -> Any:
+    """A document with its references under other names."""
+    if isinstance(document, dict):
+        made = {key: _renamed(value, names) for key, value in document.items()}
+        reference = made.get("$ref")
+        if isinstance(reference, str) and reference.startswith(REF):
+            made["$ref"] = REF + names[reference.removeprefix(REF)]
+        return made
+    return [_renamed(value, names) for value in document] if isinstance(document, list) else document
 
 
 def _absent_not_null(schema: Schema) -> Schema:

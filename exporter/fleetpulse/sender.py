@@ -160,13 +160,16 @@ def _judge(status: int, retry_after: str | None, body: bytes) -> None:
     detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
     if status >= SERVER_ERROR or status == TOO_MANY_REQUESTS:
         raise _TryAgainError(f"HTTP {status}: {detail}", _seconds(retry_after))
-    raise _refusal(status, detail)
+    raise _refusal(status, detail, document.get("errors"))
 
 
-def _refusal(status: int, detail: str) -> FleetpulseError:
-    """The error of a status that will not change by trying again."""
+def _refusal(status: int, detail: str, errors: object) -> FleetpulseError:
+    """The error of a status that will not change by trying again, with the reasons that came with it."""
     kinds = {401: UnauthenticatedError, 403: ForbiddenError, 404: NotFoundError, 413: TooLargeError}
-    return kinds.get(status, InvalidInputError)(detail)
+    if status in kinds:
+        return kinds[status](detail)
+    reasons = errors if isinstance(errors, list) else []
+    return InvalidInputError(detail, [each for each in reasons if isinstance(each, dict)])
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ try:
     import typer
     from rich.console import Console
 
-    from fleetpulse.cli import agent, check, demo, replay, report, serve, token, up
+    from fleetpulse.cli import agent, check, demo, price, replay, report, serve, token, up
     from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] == "fleetpulse":
@@ -59,6 +59,7 @@ app.command()(demo.demo)
 app.command()(replay.replay)
 app.command()(agent.agent)
 app.command()(report.report)
+app.command()(price.price)
 app.command()(check.check)
 app.add_typer(token.app)
 

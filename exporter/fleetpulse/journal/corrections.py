@@ -240,11 +240,12 @@ def _unpriced_of(connection: sqlite3.Connection, model: str | None) -> list[Unpr
     return [Unpriced(*row)._replace(tokens=int(row[5])) for row in rows]
 
 
-def corrections_before(connection: sqlite3.Connection, before: int, limit: int) -> list[Entry]:
-    """The newest entries with an id below `before`, newest first."""
+def corrections_before(connection: sqlite3.Connection, before: int, limit: int, run_id: str | None) -> list[Entry]:
+    """The newest entries with an id below `before`, newest first; of one run where that is given."""
     rows = connection.execute(
-        f"SELECT {','.join(Entry._fields)} FROM corrections WHERE id < ? ORDER BY id DESC LIMIT ?",  # noqa: S608
-        (before, limit),
+        f"SELECT {','.join(Entry._fields)} FROM corrections "  # noqa: S608 - our own names
+        "WHERE id < ?1 AND (?2 IS NULL OR run_id = ?2) ORDER BY id DESC LIMIT ?3",
+        (before, run_id, limit),
     )
     return [Entry(*row) for row in rows]
 

@@ -20,7 +20,7 @@ from fleetpulse.journal import Journal
 from fleetpulse.journal.corrections import Entry, Reason, Unpriced, corrections_before, unpriced_from
 from fleetpulse.pricing import Origin
 from fleetpulse.repricing import Order, Repricing
-from fleetpulse.signals import Label
+from fleetpulse.signals import Identifier, Label
 from fleetpulse.web.answers import Paged, json_answer
 from fleetpulse.web.body import Decoder, read_body
 from fleetpulse.web.guard import principal_of, requires
@@ -37,6 +37,12 @@ class Which(Section):
     provider: Label | None = None
     source: Label | None = None
     dry_run: bool = False
+
+
+class WhichCorrections(Paged):
+    """Which corrections to list."""
+
+    run_id: Identifier | None = Field(None, description="Only those of this run.")
 
 
 class UnpricedGroup(TypedDict):
@@ -139,11 +145,11 @@ class UnpricedEndpoints:
         return json_answer({"dry_run": which.dry_run, "pricing": pricing})
 
     @requires(Role.VIEWER)
-    @operation("Money", answer=Corrections, query=Paged)
+    @operation("Money", answer=Corrections, query=WhichCorrections)
     async def corrections(self, request: web.Request) -> web.Response:
         """What was priced afterwards: when, by whom, how many requests, what they cost, and by which price."""
-        query = read_query(request, Paged)
-        found = await asyncio.to_thread(self._corrections_page, _before(query.cursor), query.limit + 1)
+        query = read_query(request, WhichCorrections)
+        found = await asyncio.to_thread(self._corrections_page, query)
         shown = found[: query.limit]
         return json_answer(
             {
@@ -159,9 +165,10 @@ class UnpricedEndpoints:
             rest = (group for group in groups if after is None or _order(_key(group)) > _order(after))
             return list(islice(rest, limit))
 
-    def _corrections_page(self, before: int, limit: int) -> list[Entry]:
+    def _corrections_page(self, query: WhichCorrections) -> list[Entry]:
+        before = _before(query.cursor)
         with closing(self._journal.reader()) as reader:
-            return corrections_before(reader, before, limit)
+            return corrections_before(reader, before, query.limit + 1, query.run_id)
 
     def _group(self, group: Unpriced) -> UnpricedGroup:
         known = group.model is not None and self._repricing.pricer.knows(group.model, group.provider)

@@ -230,4 +230,4 @@ def test_a_handler_without_a_declaration_is_refused() -> None:
 
 
 def test_every_field_of_a_declaration_can_be_declared() -> None:
-    assert operation.__kwdefaults__.keys() == Operation.__dataclass_fields__.keys() - {"tag"}
+    assert set(operation.__kwdefaults__ or ()) == Operation.__dataclass_fields__.keys() - {"tag"}

@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ class Scripted:
 
     script: list[Answer]
     closing: bool = False
+    tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     url: str = ""
@@ -45,8 +47,8 @@ class Scripted:
                 self.connections += 1
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
-    def _talk(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection, connection.makefile("rb") as file:
+    def _talk(self, plain: socket.socket) -> None:
+        with suppress(OSError), plain, self._secured(plain) as connection, connection.makefile("rb") as file:
             while line := file.readline():
                 headers = {}
                 while (header := file.readline()) not in (b"\r\n", b""):
@@ -63,13 +65,16 @@ class Scripted:
                 if self.closing:
                     return
 
+    def _secured(self, plain: socket.socket) -> socket.socket:
+        return self.tls.wrap_socket(plain, server_side=True) if self.tls else plain
+
 
 @contextmanager
-def serving(*script: Answer, closing: bool = False) -> Iterator[Scripted]:
+def serving(*script: Answer, closing: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[Scripted]:
     """A running server."""
-    server = Scripted(list(script), closing)
+    server = Scripted(list(script), closing, tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.serve, args=(listener,), daemon=True)
         thread.start()
         try:

@@ -1,8 +1,17 @@
 import gzip
 import socket
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from tests.client.scripted import Request, Scripted, http, serving
 
 from fleetpulse.client.environment import Target
@@ -84,6 +93,39 @@ def test_a_server_that_reads_nothing_is_given_up() -> None:
         noise = gzip.compress(bytes(1)) + time.time_ns().to_bytes(8, "big") * 2_000_000
         with pytest.raises(ExchangeError, match="no answer in time"):
             Transport(target, 0.3).post("/", noise, "application/octet-stream")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 that signs itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(made.public_bytes(Encoding.PEM) + secret)
+    return path
+
+
+def test_https_is_checked_against_the_systems_certificates(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with serving(OK, tls=context) as server:
+        transport = Transport(Target(server.url), 10)
+        with pytest.raises(ExchangeError, match="CERTIFICATE_VERIFY_FAILED"):
+            transport.post("/", b"{}", JSON)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert [transport.post("/", b"{}", JSON).status for _ in range(2)] == [202, 202]
+        transport.close()
 
 
 def test_nobody_there() -> None:

@@ -108,7 +108,8 @@ class OtlpEndpoints:
     async def logs(self, request: web.Request) -> web.Response:
         """Takes log records of OpenTelemetry; events of model calls become request logs.
 
-        Those whose span is exported belong to the span. Other records are accepted, ignored and counted. The same record again changes nothing.
+        Those whose span is exported belong to the span. Other records are accepted, ignored and counted. The same
+        record again changes nothing.
         """
         return await self._export(LOGS, request)
 

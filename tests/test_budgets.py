@@ -11,16 +11,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.journal.stand import NOW, Run, Stand, at_work, request
 
 from fleetpulse import catalogue
-from fleetpulse.budgets import Budgets, labels
+from fleetpulse.budgets import Budgets, Usage, labels, state
 from fleetpulse.config import Budget, Limits
 from fleetpulse.errors import StorageFullError
 from fleetpulse.journal import REQUESTS, Key, Scope, Spent, spent_since
 from fleetpulse.journal.rows import insert_new
 from fleetpulse.journal.schema import open_writer
-from fleetpulse.spending import settle_budgets
+from fleetpulse.spending import Forecasts, settle_budgets
 
 DAY = Budget(name="d", limit_usd=1.0)
 WEEK = Budget(name="w", limit_usd=1.0, period="week")
@@ -164,6 +165,10 @@ def spent(stand: Stand, budget: Budget, now: float = NOW) -> float:
     return stand.series.spent(Budgets([budget], "UTC").spend_labels(budget, now))
 
 
+def unpriced(stand: Stand, budget: Budget, now: float = NOW) -> int:
+    return stand.series.unpriced(Budgets([budget], "UTC").spend_labels(budget, now))
+
+
 async def settle(stand: Stand, *budgets: Budget, now: float = NOW) -> None:
     await settle_budgets(stand.journal, stand.series, Budgets(budgets, "UTC"), now)
 
@@ -192,6 +197,49 @@ async def test_spend_counts_in_the_period_in_which_a_request_is_received(path: P
         for budget in (DAY, ANNE):
             assert (spent(stand, budget, NOW), spent(stand, budget, tomorrow)) == (1.0, 2.0)
         assert spent(stand, MONTH, tomorrow) == 3.0
+
+
+async def test_users_and_accounts_have_budgets_of_their_own(path: Path) -> None:
+    both = Budget(name="anne's other", limit_usd=1.0, period="month", user="anne")
+    async with at_work(path, budgets=[DAY, ANNE, SHOP, both]) as stand:
+        await store(stand, "a", 1.0, user_id="anne")
+        await store(stand, "b", 2.0, user_id="bob", account_id="shop")
+        await store(stand, "c", 4.0, user_id="anne", account_id="shop", model=None)
+        await store(stand, "d", 8.0, user_id="")
+        await store(stand, "e", None, user_id="anne", account_id="shop", cost_source="unknown")
+        await store(stand, "f", None, user_id="anne", cost_source=None)
+        assert [spent(stand, each) for each in (DAY, ANNE, both, SHOP)] == [15.0, 5.0, 5.0, 6.0]
+        assert [unpriced(stand, each) for each in (DAY, ANNE, both, SHOP)] == [1, 1, 1, 1]
+    async with at_work(path, budgets=[ANNE]) as stand:
+        await settle(stand, ANNE)
+        assert (spent(stand, SHOP), unpriced(stand, SHOP)) == (0.0, 0)
+    async with at_work(path, budgets=[ANNE, SHOP]) as stand:
+        await settle(stand, ANNE, SHOP)
+        assert [(spent(stand, each), unpriced(stand, each)) for each in (ANNE, SHOP)] == [(5.0, 1), (6.0, 1)]
+
+
+@pytest.mark.parametrize("second", ["source", "model", "user", "account"])
+def test_a_budget_is_of_one_thing(second: str) -> None:
+    first = "user" if second == "source" else "source"
+    with pytest.raises(ValidationError, match="not of several"):
+        Budget(name="b", limit_usd=1.0, **{first: "x", second: "y"})
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (Usage(0.0, 0), "ok"),
+        (Usage(7.999, 0), "ok"),
+        (Usage(8.0, 0), "warning"),
+        (Usage(9.5, 0), "critical"),
+        (Usage(10.0, 0), "exceeded"),
+        (Usage(0.0, 1), "unknown"),
+        (Usage(9.99, 7), "unknown"),
+        (Usage(10.0, 1), "exceeded"),
+    ],
+)
+def test_a_state_says_what_is_certain(usage: Usage, expected: str) -> None:
+    assert state(Budget(name="b", limit_usd=10.0), usage) == expected
 
 
 async def test_budgets_look_past_the_cap_on_labels(path: Path) -> None:
@@ -311,3 +359,36 @@ def test_spend_is_summed_from_the_first_row_of_the_period(
         ]
         expected = [Spent(sum(cost or 0 for cost in costs), costs.count(None)) for costs in wanted]
         assert spent_since(connection, float(since), scopes) == expected
+
+
+# Forecasts ----------------------------------------------------------------------------------------------------
+async def test_a_forecast_is_what_is_spent_and_the_pace_of_late_for_the_rest(path: Path) -> None:
+    now = NOW  # 8:53:20 UTC, 8.8889 hours into the day
+    budgets = Budgets([DAY, TELEGRAM, MONTH], "UTC")
+    async with at_work(path, budgets=budgets.budgets, clock=lambda: now) as stand:
+        forecasts = Forecasts(stand.journal, budgets)
+        assert await forecasts.forecast(DAY, 0.0, now) is None
+        await store(stand, "old", 70.0, received_at=now - 5 * 24 * HOUR)
+        await store(stand, "morning", 2.0, received_at=now - 5 * HOUR, source="wechat")
+        await store(stand, "now", 1.0, received_at=now)
+        forecasts = Forecasts(stand.journal, budgets)
+        rest = 24 * HOUR - (now - budgets.period(DAY, now).start.timestamp())
+        assert await forecasts.forecast(DAY, 3.0, now) == pytest.approx(3.0 + 3.0 / (6 * HOUR) * rest)
+        assert await forecasts.forecast(TELEGRAM, 1.0, now) == pytest.approx(1.0 + 1.0 / (6 * HOUR) * rest)
+        rest = budgets.period(MONTH, now).end.timestamp() - now
+        assert await forecasts.forecast(MONTH, 73.0, now) == pytest.approx(73.0 + 3.0 / (24 * HOUR) * rest)
+
+
+async def test_a_pace_is_measured_once_a_minute(path: Path) -> None:
+    budgets = Budgets([DAY], "UTC")
+    async with at_work(path, budgets=[DAY]) as stand:
+        await store(stand, "old", 1.0, received_at=NOW - 2 * HOUR)
+        await store(stand, "a", 1.0, received_at=NOW - HOUR / 2)
+        forecasts = Forecasts(stand.journal, budgets)
+        first = await forecasts.forecast(DAY, 0.0, NOW)
+        await store(stand, "b", 1.0)
+        assert await forecasts.forecast(DAY, 0.0, NOW) == first
+        assert first is not None
+        later = await forecasts.forecast(DAY, 0.0, NOW + 61)
+        assert later is not None
+        assert later > first * 1.9

@@ -18,8 +18,9 @@ from fleetpulse.query.promql import Series, duration, selector
 
 Target = tuple[tuple[str, str], ...]
 PART = "part"  # the label that tells the parts of an answer apart
-SCRAPE, SCRAPES, JOURNAL = "scrape", "scrapes", "journal"
+SCRAPE, SCRAPES, JOURNAL, STORED, RESETS = "scrape", "scrapes", "journal", "stored", "resets"
 JOURNAL_SERIES = {"kind": "request", "outcome": "stored"}  # it begins with the journal's first request
+OVERLAP_SECONDS = 600.0  # a counter may fall between the last scrape before a boundary and the next one
 
 
 class Key(NamedTuple):
@@ -35,11 +36,12 @@ class Key(NamedTuple):
 class Reading:
     """An exporter's counters at one scrape.
 
-    `journal` tells journals apart: it is when the journal stored its first request, None where Prometheus keeps no
-    `_created` series, or where there was no request yet.
+    `stored` is how many requests the journal has had, None before the first. `journal` tells journals apart: it is
+    when that first one came, None too where Prometheus keeps no `_created` series.
     """
 
     at: float
+    stored: float | None = None
     journal: float | None = None
     values: Mapping[Key, float] = field(default_factory=dict)
 
@@ -81,12 +83,14 @@ class Asking:
         With `since`, without the series that began then or later. With `width`, every target that was scraped in so
         many seconds before is named, also those that have gone.
         """
-        parts = [_marked(part.name, self._part(part, dict(target), since)) for part in PARTS]
-        parts.append(_marked(SCRAPE, f"max without (version, python) (timestamp({beacon(target)}))"))
-        parts.append(_marked(JOURNAL, f"max without (kind, outcome) ({journal(target)})"))
+        parts = [marked(part.name, self._part(part, dict(target), since)) for part in PARTS]
+        parts.append(marked(SCRAPE, f"max without (version, python) (timestamp({beacon(target)}))"))
+        parts += [marked(STORED, bare(stored(target))), marked(JOURNAL, bare(journal(target)))]
         if width is not None:
             counted = f"count_over_time({beacon(target)}[{duration(width)}])"
-            parts.append(_marked(SCRAPES, f"sum without (version, python) ({counted})"))
+            parts.append(marked(SCRAPES, f"sum without (version, python) ({counted})"))
+            fell = f"resets({stored(target)}[{duration(width + OVERLAP_SECONDS)}]) > 0"
+            parts.append(marked(RESETS, bare(fell)))
         return " or ".join(parts)
 
     def _part(self, part: Part, matchers: dict[str, str], since: float | None) -> str:
@@ -104,13 +108,23 @@ def beacon(target: Target = ()) -> str:
     return selector(catalogue.BUILD_INFO.name, dict(target))
 
 
+def stored(target: Target = ()) -> str:
+    """The series that counts the requests of a journal."""
+    return selector(catalogue.SIGNALS.name, dict(target) | JOURNAL_SERIES)
+
+
 def journal(target: Target = ()) -> str:
     """The series whose value tells journals apart."""
     return selector(_created(catalogue.SIGNALS), dict(target) | JOURNAL_SERIES)
 
 
+def bare(expression: str) -> str:
+    """The expression's series without the labels that JOURNAL_SERIES have of their own."""
+    return f"max without (kind, outcome) ({expression})"
+
+
 def at_each_time(answer: Iterable[Series]) -> dict[float, dict[Target, dict[Key, float]]]:
-    """An answer sorted by time and target; SCRAPE, SCRAPES and JOURNAL are among the keys."""
+    """An answer sorted by time and target; the parts that are no sums are among the keys."""
     sorted_: dict[float, dict[Target, dict[Key, float]]] = {}
     for labels, points in answer:
         key, target = _split(labels)
@@ -121,10 +135,9 @@ def at_each_time(answer: Iterable[Series]) -> dict[float, dict[Target, dict[Key,
 
 def reading_of(values: dict[Key, float]) -> Reading | None:
     """The reading among a target's values, None where it was not being scraped."""
-    at = values.pop(Key(SCRAPE), None)
-    identity = values.pop(Key(JOURNAL), None)
-    values.pop(Key(SCRAPES), None)
-    return None if at is None else Reading(at, identity, values)
+    at, count, identity = (values.pop(Key(part), None) for part in (SCRAPE, STORED, JOURNAL))
+    sums = {key: value for key, value in values.items() if key.part not in (SCRAPES, RESETS)}
+    return None if at is None else Reading(at, count, identity, sums)
 
 
 def _split(labels: dict[str, str]) -> tuple[Key, Target]:
@@ -134,7 +147,8 @@ def _split(labels: dict[str, str]) -> tuple[Key, Target]:
     return key, tuple(sorted(labels.items()))
 
 
-def _marked(part: str, expression: str) -> str:
+def marked(part: str, expression: str) -> str:
+    """The expression's series with a label that says which part of an answer they are."""
     return f'label_replace({expression}, "{PART}", "{part}", "", "")'
 
 

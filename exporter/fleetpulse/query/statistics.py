@@ -27,7 +27,6 @@ SUMS_ALONE = ("status", "kind")
 AT_ONCE = 4
 WAITING = 32
 DEADLINE_SECONDS = 30.0
-ROUNDING = 1e-9  # the same counters may add up to a little less, in another order
 Values = Mapping[Key, float]
 
 
@@ -119,17 +118,11 @@ class Statistics:
 
 
 def _difference(before: Reading, after: Reading) -> Iterable[tuple[Key, float]]:
-    """What was added to each series.
-
-    A counter that fell belongs to a journal that was brought back from a copy: nothing of it is new. Where journals
-    cannot be told apart, it belongs to a new one.
-    """
+    """What was added to each series; none falls but by rounding."""
     for key, value in after.values.items():
-        known = before.values.get(key, 0.0)
-        if value > known:
-            yield key, value - known
-        elif value < known * (1 - ROUNDING) and before.journal is None:
-            yield key, value
+        grown = value - before.values.get(key, 0.0)
+        if grown > 0:
+            yield key, grown
 
 
 def _totals(values: Iterable[tuple[Key, float]]) -> Totals:

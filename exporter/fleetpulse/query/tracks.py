@@ -8,7 +8,8 @@ differences are what came in, each in the interval `(edges[i - 1], edges[i]]` of
 - New to Prometheus: series that began after the first boundary count from 0, older ones from the first scrape on,
   because what they held before may have come at any time.
 - Under a new name: an exporter that shows the journal of one that is gone goes on where that one stopped.
-- Another journal: the old one counts up to its last scrape, the new one as if the exporter were new since then.
+- Another journal, or a copy brought back: the old one counts up to its last scrape, the new one as if the exporter
+  were new since then.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fleetpulse.query.promql import Prometheus, Series
-from fleetpulse.query.readings import SCRAPES, Asking, Key, Reading, Target, at_each_time, reading_of
+from fleetpulse.query.readings import RESETS, SCRAPES, Asking, Key, Reading, Target, at_each_time, reading_of
 from fleetpulse.query.scrapes import MILLISECOND, Scrapes
 from fleetpulse.query.upstream import together
 
@@ -40,6 +41,7 @@ class Growth(NamedTuple):
 class Track:
     """One exporter. `readings[i]` is the newest since the boundary before, None where it was not scraped since.
 
+    `turned[i]` says that it lost requests since: its journal was deleted, or brought back from a copy.
     `base` is what the first of them is compared with: of an exporter that is new to Prometheus, what it held at its
     `first` scrape and may have got before the window. `continues` says that the base is another target's last
     reading. `first` is the first scrape in the window, where the exporter was away when the window began.
@@ -48,6 +50,7 @@ class Track:
     target: Target
     readings: list[Reading | None]
     scraped: list[bool]
+    turned: list[bool]
     base: Reading | None = None
     continues: bool = False
     first: float | None = None
@@ -90,7 +93,8 @@ async def _read(prometheus: Prometheus, asking: Asking, edges: Sequence[float]) 
 
 def _track(target: Target, values: list[dict[Key, float]]) -> Track:
     scraped = [Key(SCRAPES) in each for each in values]
-    return Track(target, [reading_of(each) for each in values], scraped)
+    turned = [Key(RESETS) in each for each in values]
+    return Track(target, [reading_of(each) for each in values], scraped, turned)
 
 
 async def _read_run(prometheus: Prometheus, asking: Asking, run: Sequence[float], width: float) -> list[Series]:
@@ -167,25 +171,44 @@ async def _grow(scrapes: Scrapes, track: Track) -> None:
         if edge == 0 or after is None:
             continue
         if before is not None:
-            track.growths += [Growth(edge, *pair) for pair in await _lives(scrapes, track.target, before, after)]
+            pairs = [(before, after)]
+            if track.turned[edge] or not _goes_on(before, after):
+                pairs = await _lives(scrapes, track.target, before, after)
+            track.growths += [Growth(edge, *pair) for pair in pairs]
         before = after
+
+
+def _goes_on(before: Reading, after: Reading) -> bool:
+    """Whether two readings may be of one journal that lost nothing between them."""
+    return before.journal == after.journal and (before.stored or 0.0) <= (after.stored or 0.0)
 
 
 async def _lives(
     scrapes: Scrapes, target: Target, before: Reading, after: Reading
 ) -> list[tuple[Reading, Reading]]:
-    """Pairs of readings of the same journal each: one pair, unless the exporter was given another journal."""
+    """Pairs of readings within which the journal is one and loses nothing."""
     pairs: list[tuple[Reading, Reading]] = []
-    while before.journal != after.journal and len(pairs) < MAX_JOURNALS:
-        low = before.at
-        if before.journal is not None:
-            ended = await scrapes.last_of_journal(target, before.journal, low, after.at)
-            if ended is None:
+    while len(pairs) < MAX_JOURNALS:
+        if before.stored is None:  # whichever journal comes first may be older than this
+            began = await scrapes.first_stored(target, before.at + MILLISECOND, after.at)
+            first = None if began is None else await scrapes.reading(target, began, since=before.at)
+            if first is None or first.journal is None:
                 break
-            pairs.append((before, await scrapes.reading(target, ended)))
-            low = ended
-        elif before.values:  # journals cannot be told apart
+            before = first
+        turn = await scrapes.turn(target, before, after.at)
+        if turn is None and after.stored is not None:
             break
-        began = await scrapes.first_of_journal(target, low + MILLISECOND, after.at)
-        before = Reading(low) if began is None else await scrapes.reading(target, began, since=low)
+        ended = await scrapes.last_stored(target, before.at, after.at if turn is None else turn - MILLISECOND)
+        end = before.at if ended is None else ended
+        pairs.append((before, await scrapes.reading(target, end)))
+        if turn is None:  # the new one has no requests yet
+            before = Reading(end)
+            break
+        before = await _new_life(scrapes, target, turn, end)
     return [*pairs, (before, after)]
+
+
+async def _new_life(scrapes: Scrapes, target: Target, turn: float, ended: float) -> Reading:
+    """What a journal held already when it took another's place; nothing, where journals cannot be told apart."""
+    held = await scrapes.reading(target, turn, since=ended)
+    return Reading(ended, 0.0) if held.journal is None else held

@@ -18,7 +18,11 @@ def load(kind: str) -> dict[str, Any]:
 
 def test_data_sources_have_pinned_uids() -> None:
     sources = {source["uid"]: source["type"] for source in load("datasources")["datasources"]}
-    assert sources == {"fleetpulse-prometheus": "prometheus", "fleetpulse-alertmanager": "alertmanager"}
+    assert sources == {
+        "fleetpulse-prometheus": "prometheus",
+        "fleetpulse-alertmanager": "alertmanager",
+        "fleetpulse-loki": "loki",
+    }
 
 
 def test_data_sources_are_reached_through_grafana_at_addresses_from_the_environment() -> None:
@@ -35,7 +39,7 @@ def test_one_data_source_is_the_default() -> None:
 
 
 def test_the_scrape_interval_is_prometheus_own() -> None:
-    (prometheus, _) = load("datasources")["datasources"]
+    (prometheus, *_) = load("datasources")["datasources"]
     scrape = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert prometheus["jsonData"]["timeInterval"] == scrape
 
@@ -56,5 +60,5 @@ def test_dashboards_come_from_one_folder_and_stay_as_built() -> None:
 
 def test_the_native_stack_sets_every_variable() -> None:
     source = (ROOT / "exporter" / "fleetpulse" / "stack" / "services.py").read_text()
-    for name in ("FLEETPULSE_PROMETHEUS_URL", "FLEETPULSE_ALERTMANAGER_URL", "FLEETPULSE_DASHBOARDS"):
+    for name in (*(source["url"][1:] for source in load("datasources")["datasources"]), "FLEETPULSE_DASHBOARDS"):
         assert f'"{name}"' in source

@@ -142,6 +142,7 @@ def _grafana_variables(plan: Plan) -> dict[str, str]:
     return {
         "FLEETPULSE_PROMETHEUS_URL": plan.addresses.prometheus,
         "FLEETPULSE_ALERTMANAGER_URL": plan.addresses.alertmanager,
+        "FLEETPULSE_LOKI_URL": plan.settings.loki_url,
         "FLEETPULSE_DASHBOARDS": str(plan.files.grafana / "dashboards"),
     }
 

@@ -61,6 +61,16 @@ def like(shown: Any, real: Any) -> bool:
             "start",
             "end",
             "date",
+            "run_id",
+            "set_at",
+            "made_at",
+            "period_start",
+            "period_end",
+            "spent_usd",
+            "left_usd",
+            "used_ratio",
+            "unpriced_requests",
+            "state",
         }
         return shown.keys() == real.keys() and all(
             type(shown[key]) is type(real[key]) if key in varying else like(shown[key], real[key]) for key in shown

@@ -317,8 +317,12 @@ async def test_each_of_several_journals_counts(ask: Ask) -> None:
         for journal, (start, end) in zip(journals, pairwise(edges), strict=True)
     ]
     before = sums(shown[0].expected(0, MIDNIGHT)).requests
-    today = await ask(History(shown), edges[4] + 60).over(Window(TODAY.start, at(edges[4] + 60)))
-    assert today.totals.requests == 50 - before + 30 + 20
+    end = edges[4] + 60
+    statistics = ask(History(shown), end)
+    assert (await statistics.over(Window(TODAY.start, at(end)))).totals.requests == 50 - before + 30 + 20
+    from_the_empty_one = Window(at(edges[1] + HOUR), at(end))
+    assert (await statistics.over(from_the_empty_one)).totals.requests == 30 + 20
+    assert (await statistics.by_hour(from_the_empty_one)).totals.requests == 30 + 20
 
 
 async def test_a_journal_brought_back_from_a_copy_adds_nothing_twice(ask: Ask) -> None:

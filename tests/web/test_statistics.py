@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from tests.query.history import History, Journal, Logged, Remembering, Shown, every
 from tests.system.harness import free_port, started
@@ -46,6 +47,19 @@ def day(asked: Server, address: str, query: str = "") -> dict[str, Any]:
     assert answer.status == 200, answer
     document: dict[str, Any] = answer.json
     return document
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    "query", ["start=2025-03-11&end=2025-03-14", "range=7d", "start=2025-03-12&end=2025-03-14&source=x"]
+)
+def test_answers_are_as_they_are_declared(asked: Server, address: str, query: str) -> None:
+    document = asked.ask("/openapi.json").json
+    good = document["paths"][address]["get"]["responses"]["200"]
+    answer = asked.ask(f"{address}?{query}")
+    assert answer.status == 200
+    schema = document | good["content"]["application/json"]["schema"]
+    assert [error.message for error in jsonschema_rs.iter_errors(schema, answer.json)] == []
 
 
 def test_sums_over_a_window(asked: Server) -> None:

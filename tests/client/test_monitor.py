@@ -211,6 +211,7 @@ def test_an_object_may_log_while_it_is_collected(monitor: Monitor) -> None:
 
 
 def test_after_the_end_calls_are_counted_and_nothing_else(exporter: Exporter, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     monitor = Monitor(exporter.url, spool=tmp_path)
     monitor.log()
     assert monitor.close(LONG) is True
@@ -218,7 +219,7 @@ def test_after_the_end_calls_are_counted_and_nothing_else(exporter: Exporter, tm
     assert monitor.heartbeat(agent_id="late").agent_id == "late"
     assert (monitor.stats().sent, monitor.stats().dropped) == (1, 1)
     assert monitor.close() is False
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleetpulse-")]
+    assert set(threading.enumerate()) - before == set()
 
 
 def test_nothing_is_touched_before_the_first_use(tmp_path: Path) -> None:
@@ -389,3 +390,14 @@ def test_a_heartbeat_that_stops_says_offline(monitor: Monitor, exporter: Exporte
 @pytest.mark.parametrize("interval", [0, -5, math.nan, "soon"])
 def test_an_interval_that_is_none_never_raises(monitor: Monitor, interval: Any) -> None:
     assert monitor.heartbeat(agent_id="odd", interval=interval).agent_id == "odd"
+
+
+def test_a_monitor_of_heartbeats_alone_starts_no_other_thread(exporter: Exporter, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    monitor = Monitor(exporter.url, spool=tmp_path / "spool")
+    monitor.heartbeat(agent_id="alone", interval=0.1)
+    wait_for(lambda: agent(exporter, "alone"))
+    assert [thread.name for thread in set(threading.enumerate()) - before] == ["fleetpulse-heartbeats"]
+    assert (monitor.flush(), monitor.persist(), monitor.close()) == (True, True, True)
+    assert agent(exporter, "alone")["status"] == "offline"
+    assert list(tmp_path.iterdir()) == []

@@ -98,14 +98,16 @@ class Engine:
 
     def persist(self, timeout: float) -> bool:
         """Waits until all that was put is on disk, or with the server; says whether it is."""
+        if self._unused:
+            return True
         marker = self._mark(timeout)
         return marker is not None and self._spool.unsafe == 0
 
     def flush(self, timeout: float) -> bool:
         """Waits until all that was put is settled; says whether it is, and nothing was lost since the last time."""
         until = time.monotonic() + timeout
-        marker = self._mark(timeout)
-        settled = marker is not None and self._settled(marker.target, until, self._never)
+        marker = None if self._unused else self._mark(timeout)
+        settled = self._unused or (marker is not None and self._settled(marker.target, until, self._never))
         lost, self._lost = self._lost, self.tally.lost
         return settled and self._lost == lost
 
@@ -131,12 +133,13 @@ class Engine:
         Where the server is away and the disk has everything, it does not wait: the next process sends it.
         """
         until = time.monotonic() + timeout
-        marker = self._mark(timeout)
+        unused = self._unused
+        marker = None if unused else self._mark(timeout)
         self._closed = True
         self._queue.put(None)
         self._join("writer", until)
         self.beats.stop()
-        done = marker is not None and self._settled(marker.target, until, self._left_safely)
+        done = unused or (marker is not None and self._settled(marker.target, until, self._left_safely))
         self._sender.stop()
         self._join("sender", until)
         self.beats.join(until - time.monotonic())
@@ -145,10 +148,17 @@ class Engine:
     def abandon(self) -> None:
         """Forgets everything in a forked child."""
         self._spool.abandon()
+        self._sender.abandon()
+        self.beats.abandon()
 
     def _join(self, name: str, until: float) -> None:
         if name in self._threads:
             self._threads[name].join(max(0.05, until - time.monotonic()))
+
+    @property
+    def _unused(self) -> bool:
+        """Whether there never was a record: then there is nothing to wait for, and no thread to start for that."""
+        return not self._started and self._queue.empty() and not self._closed
 
     # Inside -------------------------------------------------------------------------------------------------------
     def _refuse(self, kind: str, why: str) -> None:

@@ -113,7 +113,7 @@ def _spool(
         said = env.get("FLEETPULSE_SPOOL", "").strip() or AUTO
     if said is None or str(said).lower() in NO:
         return None
-    base = _state_folder(env) if said == AUTO else Path(said)
+    base = _state_folder(env) if said == AUTO else Path(said).expanduser().absolute()
     if base is None:
         return None
     digest = sha256(f"{url}\n{app_key or ''}".encode()).hexdigest()[:12]

@@ -117,6 +117,10 @@ class Beats:
             beat.stop()
         self._changed.set()
 
+    def abandon(self) -> None:
+        """Closes a forked child's handle of the connection, which is the parent's."""
+        self._transport.close()
+
     def join(self, timeout: float) -> None:
         """Waits for the end so long."""
         if self._thread is not None:

@@ -242,7 +242,7 @@ class Monitor:
     def _begin_process(self) -> None:
         try:
             resolved = resolve(self._given)
-        except ValueError as error:
+        except (ValueError, RuntimeError, OSError) as error:
             logger.error("nothing is reported: the environment's FLEETPULSE settings do not work: %s", error)
             self._off = True
             return
@@ -250,7 +250,10 @@ class Monitor:
             self._off = True
             return
         self._source = resolved.source
-        self._engine = Engine(resolved, self._bounds)
+        engine = Engine(resolved, self._bounds)
+        if self._engine is not None:  # a signal's handler on this very thread was here meanwhile
+            return
+        self._engine = engine
         atexit.register(self.close)
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(self)))

@@ -73,6 +73,10 @@ class Sender:
         self._work.set()
         self._kick.set()
 
+    def abandon(self) -> None:
+        """Closes a forked child's handle of the connection, which is the parent's."""
+        self._transport.close()
+
     # Its own ------------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """The thread."""

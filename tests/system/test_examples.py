@@ -56,6 +56,7 @@ def like(shown: Any, real: Any) -> bool:
             "uptime_seconds",
             "bytes",
             "received_at",
+            "timestamp",
             "window",
             "covered",
             "start",

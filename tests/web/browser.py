@@ -111,7 +111,7 @@ def browse(folder: Path, *flags: str) -> Iterator[Tab]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         port_file = profile / "DevToolsActivePort"
-        port = wait_for(lambda: port_file.read_text().split()[0], what="chromium")
+        (port, *_) = wait_for(lambda: port_file.read_text().split(), what="chromium")
         tabs = wait_for(
             lambda: [each for each in get_json(f"http://127.0.0.1:{port}/json") if each["type"] == "page"]
         )

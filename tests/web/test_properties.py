@@ -28,12 +28,14 @@ PAGES = ("/", "/docs", "/openapi.json", "/static/{name}")
 MONEY = ("/api/budgets", "/api/prices", "/api/unpriced", "/api/corrections")
 PRICING = ("/api/prices", "/api/unpriced/price")
 STATISTICS = ("/api/metrics", "/api/hourly-stats", "/api/daily-stats", "/api/alerts")  # with nobody behind them
+REPORT, MAIL = "/api/report/{kind}", "/api/report/{kind}/send"
 ROWS = ("/api/requests", "/api/requests/export", "/api/requests/{request_id}")
 READS = (
     *PAGES,
     *ROWS,
     *MONEY,
     *STATISTICS,
+    REPORT,
     "/metrics",
     "/health",
     "/-/healthy",
@@ -249,10 +251,27 @@ def test_reading_with_any_query_and_headers(
     server: Server, path: str, query: str, headers: dict[str, str], part: str
 ) -> None:
     path = path.replace("{pool_id}", part or "x").replace("{request_id}", part or "x")
+    path = path.replace("{kind}", part or "daily")
     target = f"{path.replace('{name}', part or 'docs.css')}?{query}"
     answer = server.send("GET", target, None, headers)
     lawful(answer)
     assert server.send("HEAD", target, None, headers).status == answer.status
+
+
+@MANY
+@given(
+    st.sampled_from(["daily", "weekly", "monthly"]) | shapes.parts,
+    st.sampled_from(["date", "period", "source", "format", "lang", "x"]) | shapes.parts,
+    shapes.moments | shapes.parts | st.sampled_from(["previous", "csv", "zh"]),
+    st.binary(max_size=20),
+)
+def test_reports_of_anything(server: Server, kind: str, name: str, value: str, body: bytes) -> None:
+    """Asked for or sent: nobody is behind this exporter, neither Prometheus nor a mail server."""
+    path = f"/api/report/{kind or 'daily'}"
+    lawful(server.ask(f"{path}?{name}={value}"))
+    sent = server.send("POST", f"{path}/send?{name}={value}", body)
+    lawful(sent)
+    assert sent.status >= 400
 
 
 @pytest.mark.parametrize("path", ROWS[:2])
@@ -385,7 +404,7 @@ async def test_every_address_is_tried(tmp_path: Path) -> None:
     parts = build(Settings(data_dir=tmp_path))
     parts.journal.start(parts.pipeline.stored)
     await parts.journal.stop()
-    tried = (("GET", READS + FEEDS), ("POST", WRITES + RECEIVERS + PRICING), ("DELETE", PRICING[:1]))
+    tried = (("GET", READS + FEEDS), ("POST", (*WRITES, *RECEIVERS, *PRICING, MAIL)), ("DELETE", PRICING[:1]))
     known = {(method, path) for method, paths in tried for path in paths}
     served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
     assert {(method, path) for method, path in served if method not in ("HEAD", "*")} == known

@@ -5,7 +5,8 @@ ignored, so a newer client may talk to an older server. All times are UTC.
 """
 
 import json
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -27,6 +28,7 @@ MAX_USD = 1_000_000.0
 MAX_METADATA_BYTES = 16_384
 MAX_LABELS = 64
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_SECONDS = 86_400
 
 # Patterns run inside pydantic's core: a Python validator per string would halve ingest.
 # It travels in URLs, labels and logs: no control characters, no line breaks. In words that every dialect has.
@@ -39,9 +41,10 @@ def _utc(value: datetime) -> datetime:
     value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
     if value < EPOCH:
         raise ValueError("lies before 1970")
-    if value > datetime.now(UTC) + timedelta(days=1):
+    if value.timestamp() > time.time() + DAY_SECONDS:
         raise ValueError("lies more than a day in the future")
-    return value.astimezone(UTC)  # only now: at the calendar's ends there is no such moment in UTC
+    # Only now: at the calendar's ends there is no such moment in UTC.
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:

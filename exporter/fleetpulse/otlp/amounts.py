@@ -8,33 +8,28 @@ from typing import Any
 
 from fleetpulse.otlp.plain import Attributes
 
-COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "written_tokens", "reasoning_tokens", "total_tokens")
-STORED = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cached_tokens": "cached_tokens",
-    "total_tokens": "tokens_used",
-}
+STORED = ("input_tokens", "output_tokens", "cached_tokens", "tokens_used")
+COUNTS = (*STORED, "written_tokens", "reasoning_tokens")
 
 
 def tokens(found: Attributes) -> Attributes:
     """The token fields of a request log. What is no whole number is passed on, for validation to refuse."""
-    said = {name: found[name] for name in COUNTS if name in found}
-    for value in said.values():
-        if type(value) is not int or value < 0:
-            break
-    else:
-        _reconcile(said)
-    return {STORED[name]: value for name, value in said.items() if name in STORED}
+    if "cached_tokens" in found or "tokens_used" in found:  # else there is nothing to compare
+        found = {name: found[name] for name in COUNTS if name in found}
+        _reconcile(found)
+    return {name: found[name] for name in STORED if name in found}
 
 
 def _reconcile(said: dict[str, int]) -> None:
     """Adds cached tokens to input, and reasoning to output, where they were told apart from them."""
+    for value in said.values():
+        if type(value) is not int or value < 0:
+            return
     cached, unread = said.get("cached_tokens", 0), said.get("input_tokens", 0)
-    if cached <= unread and "total_tokens" not in said:
+    if cached <= unread and "tokens_used" not in said:
         return
     from_cache, reasoning = cached + said.get("written_tokens", 0), said.get("reasoning_tokens", 0)
-    missing = said.get("total_tokens", 0) - unread - said.get("output_tokens", 0)
+    missing = said.get("tokens_used", 0) - unread - said.get("output_tokens", 0)
     if cached > unread or (from_cache > 0 and missing in (from_cache, from_cache + reasoning)):
         said["input_tokens"] = unread + from_cache
         missing -= from_cache

@@ -26,7 +26,7 @@ from fleetpulse.otlp.vocabulary import (
 
 NANOSECONDS = 1e9
 UNKNOWN_SOURCE = "unknown_service"
-TRACE_ID, SPAN_ID = 32, 16  # hex digits
+NO_TRACE, NO_SPAN = "0" * 32, "0" * 16
 IDENTITIES = ("user_id", "session_id", "account_id")
 
 
@@ -52,7 +52,7 @@ def source(origin: Origin) -> Source:
     return Source(
         UNKNOWN_SOURCE if name.startswith(f"{UNKNOWN_SOURCE}:") else name,
         str(account) if account else None,
-        sort(judge(*pair) for pair in shown.items()).kept,
+        sort([judge(*pair) for pair in shown.items()]).kept,
         origin.scope == SIGNALS_SCOPE,
     )
 
@@ -114,14 +114,14 @@ def _is_call(found: Attributes) -> bool:
     if operation in OTHER_OPERATIONS or not ("model" in found or "asked_model" in found):
         return False
     # An operation nobody has heard of: it is a call if it used tokens. None at all: or if a provider is named.
-    counted = "input_tokens" in found or "output_tokens" in found or "total_tokens" in found
+    counted = "input_tokens" in found or "output_tokens" in found or "tokens_used" in found
     return counted or (not operation and "provider" in found)
 
 
 def _has_context(item: Span | Record) -> bool:
     """Whether both ids are there and valid: of the right length, and not all zero."""
     trace, span = item.trace_id, item.span_id
-    return len(trace) == TRACE_ID and len(span) == SPAN_ID and bool(trace.strip("0")) and bool(span.strip("0"))
+    return len(trace) == len(NO_TRACE) and len(span) == len(NO_SPAN) and trace != NO_TRACE and span != NO_SPAN
 
 
 def _fields(attributes: Sorted, source: Source, events: Sequence[Event]) -> dict[str, Any]:

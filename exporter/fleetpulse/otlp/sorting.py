@@ -4,7 +4,8 @@ An instrumentation repeats most of its attributes, name and value, in every span
 decided apart from any span (`judge`), and a reader may remember it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple
@@ -34,21 +35,25 @@ class Sorted(NamedTuple):
 
 def judge(name: str, value: Any) -> Verdict:
     """What an attribute is for. Scalars and lists of them become metadata, where they are short."""
-    if value is None or value == "":
+    if len(name) > MAX_NAME or value is None or value == "":
         return Verdict(DROPPED, name, None)
+    use, key, rank = _use(name)
+    if use == KEPT and not _is_short(value):
+        return Verdict(DROPPED, name, None)
+    return Verdict(use, key, value, rank)
+
+
+@lru_cache(maxsize=4_096)  # of names no longer than MAX_NAME
+def _use(name: str) -> tuple[int, str, int]:
+    """What a name is for, the key of its value, and its rank."""
     place = FIELDS.get(name)
     if place is not None:
-        return Verdict(FOUND, place[0], value, place[1])
-    if name.startswith(CONTENT):
-        return Verdict(SAID, name, value)
-    return (
-        Verdict(KEPT, name, value) if len(name) <= MAX_NAME and _is_short(value) else Verdict(DROPPED, name, None)
-    )
+        return FOUND, *place
+    return SAID if name.startswith(CONTENT) else KEPT, name, 0
 
 
-def sort(verdicts: Iterable[tuple[int, str, Any, int]]) -> Sorted:
+def sort(verdicts: Sequence[tuple[int, str, Any, int]]) -> Sorted:
     """Puts attributes in their places. Of several names for one field the best counts."""
-    verdicts = list(verdicts)
     found: dict[str, Any] = {}
     kept: dict[str, Any] = {}
     said: dict[str, Any] = {}

@@ -59,7 +59,7 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
         "llm.token_count.completion_details.reasoning",
         "llm.usage.reasoning_tokens",
     ),
-    "total_tokens": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total"),
+    "tokens_used": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total"),
     "cost": (
         "gen_ai.usage.cost",
         "gen_ai.usage.total_cost",

@@ -101,7 +101,7 @@ def _record(item: Any) -> Record:
 def _sorted(of: Json) -> Sorted | None:
     """Attributes by what they are for; None where there are more than may be read."""
     pairs = _list(of, "attributes")
-    return sort(judge(*_pair(each)) for each in pairs) if len(pairs) <= MAX_ATTRIBUTES else None
+    return sort([judge(*_pair(each)) for each in pairs]) if len(pairs) <= MAX_ATTRIBUTES else None
 
 
 def _attributes(of: Json) -> Attributes:

@@ -2,7 +2,9 @@
 
 Only the frames of the outer messages are walked here, to find where items begin and how many there are; what is
 inside is parsed by protobuf's own C code, in runs of a bounded number. So a request of too many items is refused
-before memory is spent on them, and a large one holds up the event loop for one run at the most.
+before memory is spent on them, and a large one holds up the event loop for one run at the most. To make a Python
+object of each attribute would take longer than all the rest, and most attributes come again in every item: so they
+are known by their bytes.
 
 Field numbers: opentelemetry/proto/collector/{trace,logs}/v1, opentelemetry/proto/{trace,logs,resource}/v1.
 Encoding: https://protobuf.dev/programming-guides/encoding/
@@ -13,10 +15,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Status
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from fleetpulse.errors import MalformedError, TooLargeError
 from fleetpulse.otlp.plain import (
@@ -34,16 +34,15 @@ from fleetpulse.otlp.plain import (
     Span,
     Step,
 )
+from fleetpulse.otlp.raw_messages import RawScopeLogs, RawScopeSpans
 from fleetpulse.otlp.sorting import Sorted, Verdict, judge, sort
 
 # A field's tag is its number and how its content is written (`BYTES`: its length comes first). Traces and logs
 # number alike: a request holds resources, those hold a context and scopes, those a context and items.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH = {FIXED64: 8, FIXED32: 4}
-SHORT_TAG = 0x87  # the bits that say how, and that the tag is one byte
 RESOURCES = CONTEXT = 1 << 3 | BYTES
 CONTENT = 2 << 3 | BYTES
-ATTRIBUTE_OF_SPAN, ATTRIBUTE_OF_RECORD = 9 << 3 | BYTES, 6 << 3 | BYTES
 FIRST_TAG, LAST_TAG = 1 << 3, 2**32 - 1
 MORE = 0x80  # the bit of a varint's byte that says another follows
 MAX_SHIFT = 63  # a varint has at most ten bytes
@@ -54,19 +53,12 @@ MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 8_192, 128  # attributes, and bytes of on
 Range = tuple[int, int]
 
 
-class _Run(NamedTuple):
-    """Neighbouring items: together a message of nothing but items, and where each of them is in the body."""
-
-    message: bytes
-    places: list[Range]
-
-
 class _Scope(NamedTuple):
-    """The items of one scope, and the messages about resource and scope."""
+    """The messages about resource and scope, and runs of items, each a message of nothing but items."""
 
     resource: bytes
     context: bytes
-    runs: list[_Run]
+    runs: list[bytes]
 
 
 class ProtobufReader:
@@ -81,7 +73,6 @@ class ProtobufReader:
         Too many are found before the first step; bytes that are no such message may be found in any step.
         """
         scopes = _Frames(body, most).scopes()
-        read = self._spans if kind == TRACES else self._records
         try:
             for scope in scopes:
                 origin = Origin(
@@ -89,15 +80,16 @@ class ProtobufReader:
                     InstrumentationScope.FromString(scope.context).name,
                 )
                 for run in scope.runs:
-                    yield Step(origin, read(body, run))
+                    yield Step(origin, self._items(kind, run))
         except DecodeError as error:
             raise MalformedError(f"the body is not the protobuf message that belongs here: {error}") from error
 
-    def _spans(self, body: bytes, run: "_Run") -> list[Span]:
-        spans = ScopeSpans.FromString(run.message).spans
-        return [self._span(span, body, *place) for span, place in zip(spans, run.places, strict=True)]
+    def _items(self, kind: Kind, run: bytes) -> list[Span] | list[Record]:
+        if kind == TRACES:
+            return [self._span(span) for span in RawScopeSpans.FromString(run).spans]
+        return [self._record(record) for record in RawScopeLogs.FromString(run).log_records]
 
-    def _span(self, span: SpanMessage, body: bytes, start: int, end: int) -> Span:
+    def _span(self, span: Any) -> Span:
         status, events = span.status, span.events
         return Span(
             span.trace_id.hex(),
@@ -105,48 +97,25 @@ class ProtobufReader:
             span.name,
             span.start_time_unix_nano,
             span.end_time_unix_nano,
-            self._sorted(body, start, end, ATTRIBUTE_OF_SPAN),
+            self._sorted(span.attributes),
             status.code == Status.STATUS_CODE_ERROR,
             status.message,
             tuple(_event(event) for event in events[-MAX_EVENTS:]) if events else (),
         )
 
-    def _records(self, body: bytes, run: "_Run") -> list[Record]:
-        records = ScopeLogs.FromString(run.message).log_records
-        return [self._record(record, body, *place) for record, place in zip(records, run.places, strict=True)]
-
-    def _record(self, record: LogRecord, body: bytes, start: int, end: int) -> Record:
+    def _record(self, record: Any) -> Record:
         return Record(
             record.trace_id.hex(),
             record.span_id.hex(),
             bool(record.flags & SAMPLED),
             record.event_name,
             record.time_unix_nano or record.observed_time_unix_nano,
-            self._sorted(body, start, end, ATTRIBUTE_OF_RECORD),
+            self._sorted(record.attributes),
         )
 
-    def _sorted(self, body: bytes, at: int, end: int, wanted: int) -> Sorted | None:
-        """An item's attributes by what they are for; None where there are more than may be read.
-
-        The item has been parsed, so its frames are sound. To make a Python object of each attribute would take
-        longer than all else here, and most come again in every item: so they are known by their bytes.
-        """
-        known = self._known
-        verdicts = []
-        while at < end:
-            tag, size = body[at], body[at + 1]
-            wire = tag & SHORT_TAG
-            if wire == BYTES and size < MORE:  # nearly all are short
-                at += 2 + size
-                if tag == wanted:
-                    verdicts.append(known[body[at - size : at]])
-            elif wire == FIXED64:
-                at += 9
-            else:
-                tag, start, at = _frame(body, at, end)
-                if tag == wanted:
-                    verdicts.append(known[body[start:at]])
-        return sort(verdicts) if len(verdicts) <= MAX_ATTRIBUTES else None
+    def _sorted(self, attributes: Sequence[bytes]) -> Sorted | None:
+        """An item's attributes by what they are for; None where there are more than may be read."""
+        return sort(list(map(self._known.__getitem__, attributes))) if len(attributes) <= MAX_ATTRIBUTES else None
 
 
 class _Frames:
@@ -176,7 +145,7 @@ class _Frames:
                 self._items_left -= 1
                 if self._items_left < 0:
                     raise self._too_many()
-                runs.add(at, inner, stop)
+                runs.add(at, stop)
             elif tag == CONTEXT:
                 context += self._body[inner:stop]  # twice the same field means: merge, and so does joining them
         return _Scope(resource, context, runs.all())
@@ -209,28 +178,27 @@ class _Runs:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        self._done: list[_Run] = []
-        self._places: list[Range] = []
-        self._start = self._end = 0
+        self._done: list[bytes] = []
+        self._start = self._end = self._count = 0
 
-    def add(self, at: int, start: int, end: int) -> None:
-        """Adds the item between two places, whose field begins at `at`."""
-        full = len(self._places) == STEP_ITEMS or self._end - self._start >= RUN_BYTES
-        if full or at != self._end:
+    def add(self, start: int, end: int) -> None:
+        """Adds the item whose field lies between two places."""
+        full = self._count == STEP_ITEMS or self._end - self._start >= RUN_BYTES
+        if full or start != self._end:
             self._close()
-            self._start = at
+            self._start = start
         self._end = end
-        self._places.append((start, end))
+        self._count += 1
 
-    def all(self) -> list[_Run]:
+    def all(self) -> list[bytes]:
         """The runs of everything that was added."""
         self._close()
         return self._done
 
     def _close(self) -> None:
-        if self._places:
-            self._done.append(_Run(self._body[self._start : self._end], self._places))
-            self._places = []
+        if self._count:
+            self._done.append(self._body[self._start : self._end])
+        self._count = 0
 
 
 def _frame(body: bytes, at: int, end: int) -> tuple[int, int, int]:
@@ -279,13 +247,14 @@ class _Known(dict[bytes, Verdict]):
         return verdict
 
 
-def _event(event: SpanMessage.Event) -> Event:
+def _event(event: Any) -> Event:
     return Event(event.name, _attributes(event.attributes))
 
 
 def _judged(raw: bytes) -> Verdict:
     pair = KeyValue.FromString(raw)
-    return judge(pair.key, _plain(pair.value))
+    value = pair.value  # most are texts and numbers other than 0: reading those is quicker than asking which it is
+    return judge(pair.key, value.string_value or value.int_value or _plain(value))
 
 
 def _attributes(pairs: Sequence[KeyValue]) -> Attributes:

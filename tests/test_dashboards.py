@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from grafana.builder.__main__ import rendered
-from tests.grafana.queries import dashboards, panels, variables
+from tests.grafana.queries import dashboards, panels, promql_targets, variables
 from tests.tools import ROOT
 
 from fleetpulse.catalogue import METRICS, Metric
@@ -34,6 +34,7 @@ RECORDED = {
     if "record" in rule
 }
 SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\{(?P<matchers>[^}]*)\}(?P<window>\[[^\]]*\])?")
+LOKI = {"type": "loki", "uid": "fleetpulse-loki"}
 EXACT = ("last_over_time(", "min_over_time(", "count_over_time(")
 UNITS = {"none", "short", "locale", "percentunit", "currencyUSD", "s", "reqps", "dtdurations"}
 
@@ -42,7 +43,7 @@ each_panel = pytest.mark.parametrize(("name", "panel"), PANELS)
 
 
 def exprs(panel: dict[str, Any]) -> list[str]:
-    return [target["expr"] for target in panel.get("targets", [])]
+    return [target["expr"] for target in promql_targets(panel)]
 
 
 def test_the_committed_files_are_what_the_builder_renders() -> None:
@@ -160,7 +161,7 @@ def test_dashboards_lead_to_each_other(name: str) -> None:
 def test_a_panel_explains_itself(name: str, panel: dict[str, Any]) -> None:
     assert panel["title"], name
     assert panel["description"].endswith(".")
-    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert panel["datasource"] in ({"type": "prometheus", "uid": "${datasource}"}, LOKI)
 
 
 @each_panel
@@ -173,7 +174,7 @@ def test_a_panel_asks_something_and_shows_it_in_a_unit(name: str, panel: dict[st
     assert shown["thresholds"]["steps"][0]["value"] is None
     assert panel["targets"]
     assert [target["refId"] for target in panel["targets"]] == list("ABCDEFGHI"[: len(panel["targets"])])
-    for target in panel["targets"]:
+    for target in promql_targets(panel):
         assert target["expr"]
         assert target["datasource"]["uid"] == "${datasource}"
         assert target["instant"] is not target["range"]

@@ -41,17 +41,22 @@ def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def asked(range_seconds: float = 3_600.0, points: float = 240.0, **chosen: str) -> Iterator[Asked]:
-    """Every query of every dashboard, over a time range, for a panel `points` wide.
+    """Every query of every dashboard that Prometheus answers, over a time range, for a panel `points` wide.
 
     `chosen` gives variables a value other than All, as in `source="web"`.
     """
     for name, dashboard in dashboards().items():
         for panel in panels(dashboard):
-            for target in panel.get("targets", []):
+            for target in promql_targets(panel):
                 step = max(range_seconds / points, seconds(target.get("interval", "1s")), SCRAPE_SECONDS)
                 values = {**variables(dashboard), **chosen, **_own(range_seconds, step)}
                 expr = interpolate(target["expr"], values)
                 yield Asked(name, panel["title"], target["refId"], expr, bool(target["instant"]), step)
+
+
+def promql_targets(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    """The queries of a panel that Prometheus answers."""
+    return [target for target in panel.get("targets", []) if target["datasource"]["type"] != "loki"]
 
 
 def variables(dashboard: dict[str, Any]) -> dict[str, str]:

@@ -48,7 +48,7 @@ def read_settings() -> tuple[Settings | None, list[Finding]]:
     """The settings, and what was found while reading them; None when they cannot be read."""
     unknown = [
         Finding(Level.WARNING, name, "is no setting of this version; is it spelt as in docs/configuration.md?")
-        for name in config.unknown_variables()
+        for name in config.unknown_variables(config.Settings.model_fields)
     ]
     try:
         path = config.config_path()

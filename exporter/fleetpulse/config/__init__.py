@@ -1,0 +1,59 @@
+"""All reading of configuration: built-in defaults, then `fleetpulse.yaml`, then `FLEETPULSE_*` variables.
+
+The file is `$FLEETPULSE_CONFIG`, else `./fleetpulse.yaml` where it exists. A nested setting is reached from the
+environment with two underscores: `FLEETPULSE_LIMITS__SOURCES=200`. Unknown settings are errors, so that a typing
+mistake never passes silently. `docs/configuration.md` lists every setting; a test keeps it complete.
+"""
+
+from fleetpulse.config.environment import (
+    CLIENT_VARIABLES,
+    config_path,
+    is_loopback,
+    otel_variables,
+    unknown_variables,
+    use_file,
+)
+from fleetpulse.config.money import Budget, LocalPrice, ModelPrice, Price, Scope
+from fleetpulse.config.reports import Reports
+from fleetpulse.config.sections import (
+    Agents,
+    Auth,
+    Journal,
+    Limits,
+    Live,
+    OtlpIn,
+    OtlpOut,
+    Search,
+    Section,
+    Stack,
+    Thresholds,
+)
+from fleetpulse.config.settings import Settings, load
+
+__all__ = [
+    "CLIENT_VARIABLES",
+    "Agents",
+    "Auth",
+    "Budget",
+    "Journal",
+    "Limits",
+    "Live",
+    "LocalPrice",
+    "ModelPrice",
+    "OtlpIn",
+    "OtlpOut",
+    "Price",
+    "Reports",
+    "Scope",
+    "Search",
+    "Section",
+    "Settings",
+    "Stack",
+    "Thresholds",
+    "config_path",
+    "is_loopback",
+    "load",
+    "otel_variables",
+    "unknown_variables",
+    "use_file",
+]

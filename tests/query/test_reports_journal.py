@@ -140,7 +140,8 @@ async def test_budgets_tell_their_last_period_and_how_often_they_were_exceeded(k
     daily, weekly, telegram = book.lines(moment(monday), moment(MIDNIGHT + 7_200), None)
     assert (daily.spent, daily.periods, daily.exceeded, daily.state) == (0.9, 4, 2, "warning")
     assert daily.start == moment(MIDNIGHT)
-    assert (weekly.spent, weekly.periods, weekly.exceeded) == (pytest.approx(3.8), 1, 0)
+    assert weekly.spent == pytest.approx(3.8)
+    assert (weekly.periods, weekly.exceeded) == (1, 0)
     assert (telegram.periods, telegram.exceeded, telegram.state) == (0, 0, "exceeded"), "the month began before"
     assert telegram.used == pytest.approx(1.9)
 

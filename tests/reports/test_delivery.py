@@ -130,7 +130,7 @@ async def test_each_day_is_sent_once_when_its_time_comes(kept: Stand) -> None:
             assert post.due() is None
             for day in ("2025-05-12", "2025-05-13", "2025-05-14"):
                 post.now = at(f"{day}T08:00")
-                await until(lambda day=day: post.success() == at(f"{day}T08:00").timestamp())
+                await until(lambda: post.success() == post.now.timestamp())
                 await post.quiet()
         assert days(sink) == ["2025-05-11", "2025-05-12", "2025-05-13"]
         assert post.count("sent") == 3

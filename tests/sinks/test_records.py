@@ -71,6 +71,20 @@ def test_a_valid_trace_id_is_the_records_own(given: str | None, found: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("request_id", "span"),
+    [
+        (f"{TRACE}-b7ad6b7169203331", "b7ad6b7169203331"),
+        (f"{TRACE}-{'0' * 16}", ""),
+        (f"{'1' * 32}-b7ad6b7169203331", ""),  # of another trace
+        ("r1", ""),
+    ],
+)
+def test_a_request_that_came_as_a_span_names_it(request_id: str, span: str) -> None:
+    made = record(request(request_id, trace_id=TRACE))
+    assert (made.trace_id.hex(), made.span_id.hex()) == (TRACE, span)
+
+
+@pytest.mark.parametrize(
     ("timestamp", "time"),
     [
         (None, NOW),

@@ -29,6 +29,7 @@ EARLY_SECONDS = 300.0  # half of what Loki allows a record to lie ahead, by defa
 ATTRIBUTE_BYTES = 1_024  # of one record, about: what it is besides its body
 NANOSECONDS = 1_000_000_000
 TRACE_ID = re.compile(r"(?!0{32})[0-9a-fA-F]{32}")
+SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
 Value = str | int | float | None
 
@@ -93,8 +94,7 @@ def _request(row: RequestRow) -> LogRecord:
     ended_well = row.status == "success"
     made = _record(REQUEST_EVENT, INFO if ended_well else ERROR, _when(row), row.received_at)
     made.body.string_value = orjson.dumps(row.as_json()).decode()
-    if row.trace_id and TRACE_ID.fullmatch(row.trace_id):
-        made.trace_id = bytes.fromhex(row.trace_id)
+    made.trace_id, made.span_id = _span_of(row)
     _attach(
         made.attributes,
         {
@@ -145,6 +145,15 @@ def _record(event: str, severity: Severity, when: float, received: float) -> Log
         severity_text=severity.text,
         event_name=event,
     )
+
+
+def _span_of(row: RequestRow) -> tuple[bytes, bytes]:
+    """Trace and span; a request that came in as a span has both in its id (`otlp/calls.py`)."""
+    if not row.trace_id or not TRACE_ID.fullmatch(row.trace_id):
+        return b"", b""
+    trace, _, span = row.request_id.partition("-")
+    known = trace == row.trace_id and SPAN_ID.fullmatch(span)
+    return bytes.fromhex(row.trace_id), bytes.fromhex(span) if known else b""
 
 
 def _when(row: RequestRow) -> float:

@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from tests.receiver import BROKEN, BUSY, LOST, Receiver
 
 from fleetpulse.errors import (
@@ -33,6 +35,23 @@ async def test_a_refused_payload_is_sent_again(receiver: Receiver, fault: str) -
     assert answer == {"accepted": 1, "duplicates": 0, "rejected": []}
     assert sender.retries == len(heard) == 2
     assert "HTTP 50" in heard[0]
+
+
+async def test_what_is_read_is_insisted_on_too() -> None:
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        return web.Response(body=b"figures") if len(asked) > 1 else web.Response(status=503)
+
+    app = web.Application()
+    app.add_routes([web.get("/api/report/daily", answer)])
+    async with TestServer(app) as server, Sender(str(server.make_url("/"))) as sender:
+        assert await sender.get("/api/report/daily", {"source": "微信", "format": "md"}) == b"figures"
+        assert sender.retries == 1
+        with pytest.raises(NotFoundError):
+            await sender.get("/nowhere")
+    assert asked == [{"source": "微信", "format": "md"}] * 2
 
 
 async def test_a_lost_answer_ends_as_a_duplicate(receiver: Receiver) -> None:

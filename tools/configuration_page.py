@@ -49,11 +49,12 @@ An unknown name in the file, or a value out of its bounds, stops the start with 
 `fleetpulse check` looks without starting. A change takes effect at the next start, except for app keys, which are
 noticed within a second.
 
-These variables are for the commands that call a running exporter (`demo`, `replay`, `agent`), not for the exporter:
-`FLEETPULSE_URL` (default: host and port below), and as credentials `FLEETPULSE_APP_KEY` with
+These variables are for the commands that call a running exporter (`demo`, `replay`, `agent`, `report`), not for the
+exporter: `FLEETPULSE_URL` (default: host and port below), and as credentials `FLEETPULSE_APP_KEY` with
 `FLEETPULSE_APP_SECRET`, or `FLEETPULSE_TOKEN`. The [client library](client.md) reads them, too, and
-`FLEETPULSE_SOURCE`, `FLEETPULSE_SPOOL` and `FLEETPULSE_ENABLED`. `FLEETPULSE_IMAGE` names docker-compose's image of the exporter, and
-`FLEETPULSE_TOOLS` the folder in which the tests look for Prometheus and Alertmanager (default `.tools`).
+`FLEETPULSE_SOURCE`, `FLEETPULSE_SPOOL` and `FLEETPULSE_ENABLED`. `FLEETPULSE_IMAGE` names docker-compose's image of
+the exporter, and `FLEETPULSE_TOOLS` the folder in which the tests look for Prometheus and Alertmanager (default
+`.tools`).
 
 What credentials are for: [security.md](security.md). What can be set in docker-compose: [docker.md](docker.md).
 """

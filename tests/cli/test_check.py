@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Run
+from tests.reports.sink import Sink
 from tests.system.harness import Exporter, free_port
 
 
@@ -64,6 +65,17 @@ def test_what_cannot_work_is_an_error(run: Run, tmp_path: Path, setting: str, va
     assert said.returncode == 1
     assert words in " ".join(said.stdout.split())
     assert "Traceback" not in said.stderr
+
+
+def test_it_tries_the_mail_server(run: Run, tmp_path: Path) -> None:
+    with Sink() as sink:
+        mail = {"HOST": "127.0.0.1", "PORT": str(sink.port), "SECURITY": "none"}
+        own = settings(tmp_path, **{f"FLEETPULSE_REPORTS__SMTP_{name}": value for name, value in mail.items()})
+        assert "the mail server 127.0.0.1 answers" in run("check", **own).stdout
+        assert sink.received == []
+    said = run("check", **own)
+    assert "127.0.0.1: the mail server: ConnectionRefusedError" in " ".join(said.stdout.split())
+    assert said.returncode == 0
 
 
 def test_secrets_are_never_shown(run: Run, tmp_path: Path) -> None:

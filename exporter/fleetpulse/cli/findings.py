@@ -16,8 +16,9 @@ from fleetpulse.auth import ensure_safe
 from fleetpulse.auth.keys import list_keys
 from fleetpulse.auth.tokens import Tokens
 from fleetpulse.config import Settings
-from fleetpulse.errors import ConfigError
+from fleetpulse.errors import ConfigError, UpstreamError
 from fleetpulse.journal.schema import examine
+from fleetpulse.reports.mail import Mailer
 from fleetpulse.sender import connect_url
 from fleetpulse.sinks.variables import read_telemetry
 from fleetpulse.stack import ports, tools
@@ -165,6 +166,18 @@ def _telemetry(_settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.OK, "OTEL_*", f"{what} are sent to {destination.shown}")
 
 
+def _mail(settings: Settings) -> Iterator[Finding]:
+    own = settings.reports
+    if own.smtp_host is None:
+        return
+    try:
+        Mailer(own).verify()
+    except UpstreamError as error:
+        yield Finding(Level.WARNING, "reports", f"{own.smtp_host}: {error.detail}")
+    else:
+        yield Finding(Level.OK, "reports", f"the mail server {own.smtp_host} answers")
+
+
 def _programs(settings: Settings) -> Iterator[Finding]:
     folder = tools_folder(settings.data_dir)
     for name in ("prometheus", "alertmanager"):
@@ -183,6 +196,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _programs,
     _neighbours,
     _telemetry,
+    _mail,
 )
 
 

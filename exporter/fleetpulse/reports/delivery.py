@@ -98,13 +98,17 @@ class Deliveries:
         await self._keep()
         await asyncio.gather(*(self._follow(schedule) for schedule in self._schedules))
 
+    def require(self) -> None:
+        """Raises InvalidInputError where e-mail is not set up."""
+        self._mailer.require()
+
     async def send(self, report: Report) -> Delivered:
         """Sends a report now, to the configured recipients.
 
         One that is due counts as sent by this. Raises InvalidInputError where e-mail is not set up, OverloadedError
         while another one is being sent, and UpstreamError.
         """
-        self._mailer.require()
+        self.require()
         if self._one_at_a_time.locked():
             raise OverloadedError("another report is being sent; try again", retry_after=5)
         async with self._one_at_a_time:

@@ -9,8 +9,8 @@ import asyncio
 import smtplib
 import ssl
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -92,23 +92,24 @@ class Mailer:
             message.add_attachment(each.text, subtype=each.subtype, filename=each.name)
         return message
 
+    def verify(self) -> None:
+        """Connects and logs in, and sends nothing. Blocks; raises UpstreamError."""
+        with _explained(), self._conversation():
+            pass
+
     def _hand_over(self, message: EmailMessage) -> tuple[str, ...]:
+        with _explained(), self._conversation() as server:
+            return tuple(server.send_message(message))
+
+    @contextmanager
+    def _conversation(self) -> Iterator[smtplib.SMTP]:
+        server = self._connect()
         try:
-            server = self._connect()
-            try:
-                self._log_in(server)
-                return tuple(server.send_message(message))
-            finally:
-                with suppress(smtplib.SMTPException, OSError):  # it has the e-mail, or an error says why not
-                    server.quit()
-        except smtplib.SMTPRecipientsRefused as error:
-            raise UpstreamError(NAME, f"refused every recipient ({_first(error)})") from error
-        except smtplib.SMTPResponseException as error:
-            raise UpstreamError(NAME, f"answered {error.smtp_code} {_words(error.smtp_error)}") from error
-        except ssl.SSLCertVerificationError as error:
-            raise UpstreamError(NAME, f"its certificate does not hold: {error.verify_message}") from error
-        except (smtplib.SMTPException, OSError) as error:
-            raise UpstreamError(NAME, f"{type(error).__name__}: {error}") from error
+            self._log_in(server)
+            yield server
+        finally:
+            with suppress(smtplib.SMTPException, OSError):  # it has the e-mail, or an error says why not
+                server.quit()
 
     def _connect(self) -> smtplib.SMTP:
         settings = self._settings
@@ -134,6 +135,21 @@ class Mailer:
         if settings.smtp_password_file is not None:
             password = settings.smtp_password_file.read_text("utf-8").strip()
         server.login(settings.smtp_user, password)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what goes wrong into an UpstreamError in the mail server's words."""
+    try:
+        yield
+    except smtplib.SMTPRecipientsRefused as error:
+        raise UpstreamError(NAME, f"refused every recipient ({_first(error)})") from error
+    except smtplib.SMTPResponseException as error:
+        raise UpstreamError(NAME, f"answered {error.smtp_code} {_words(error.smtp_error)}") from error
+    except ssl.SSLCertVerificationError as error:
+        raise UpstreamError(NAME, f"its certificate does not hold: {error.verify_message}") from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise UpstreamError(NAME, f"{type(error).__name__}: {error}") from error
 
 
 def _first(error: smtplib.SMTPRecipientsRefused) -> str:

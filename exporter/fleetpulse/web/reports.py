@@ -120,6 +120,7 @@ class ReportEndpoints:
         and was not sent yet counts as sent by this.
         """
         kind, query = _kind(request), read_query(request, PeriodQuery)
+        self._deliveries.require()
         delivered = await self._deliveries.send(await self._make(kind, query))
         report = delivered.report
         answer = {"report": kind, "first_day": report.first_day, "last_day": report.last_day}

@@ -215,6 +215,24 @@ async def test_damage_that_a_search_meets_is_repaired(tmp_path: Path, monkeypatc
         assert len(await it.found("超时")) == 100
 
 
+async def test_an_index_that_cannot_be_written_now_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(indexer, "RETRY_SECONDS", 0.05)
+    async with library(tmp_path) as it:
+        await it.texts(*["超时"] * 10)
+        await it.indexed()
+        with closing(sqlite3.connect(tmp_path / "search.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # storage refuses: another's lock, as a full disk would
+            await it.texts("又超时")
+            await until(lambda: "the search index waits" in caplog.text)
+            assert it.value(catalogue.SEARCH_LAG) == 1
+            assert len(await it.found("超时")) == 11
+        await it.indexed()
+        assert len(await it.found("超时")) == 11
+        assert sum(rebuilds(it).values()) == 1, "the first one"
+
+
 async def test_another_journal_has_another_index(tmp_path: Path) -> None:
     async with library(tmp_path / "one") as it:
         await it.texts(*["一样的文字"] * 20)

@@ -1,19 +1,33 @@
 """`/api/requests`, its search and its export, over HTTP."""
 
+import asyncio
 import csv
 import gzip
 import io
 import json
 import math
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tests.journal.stand import requests as stored
+from tests.journal.stand import until
+from tests.query.rows import library
 from tests.system.harness import started, wait_for
 from tests.web.server import LOG_REQUEST, Answer, Server, new_id, request_log
+
+from fleetpulse import catalogue
+from fleetpulse.query.filters import RequestFilter
+from fleetpulse.web import requests
+from fleetpulse.web.requests import RequestEndpoints
 
 SOURCE = "rows"
 EXPORT = "/api/requests/export"
@@ -232,3 +246,28 @@ def test_without_an_index(tmp_path: Path) -> None:
         assert found(server, q="天气") == ["r-5", "r-1"]
         assert not (server.data_dir / "search.db").exists()
         assert "fleetpulse_search_lag_rows" not in server.metrics()
+
+
+# A client that takes nothing ----------------------------------------------------------------------------------
+async def test_it_makes_room_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "STALL_SECONDS", 0.3)
+    async with library(tmp_path) as it:
+        await it.store(*stored(range(3_000), command="文" * 2_000))
+        app = web.Application()
+        app.add_routes(RequestEndpoints(it.logs, ZoneInfo("UTC")).routes())
+        async with TestServer(app) as server:
+            with socket.create_connection((server.host, server.port), 30) as client:
+                client.sendall(f"GET {EXPORT} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                await until(lambda: it.value(catalogue.EXPORTS) == 1)
+                await until(lambda: it.value(catalogue.EXPORTS) == 0)
+                assert not await asyncio.to_thread(everything, client)
+            assert len(await it.exported(RequestFilter())) == 3_000
+
+
+def everything(client: socket.socket) -> bool:
+    """Whether what a connection has left to say is a whole answer."""
+    said = b""
+    with suppress(ConnectionError):
+        while piece := client.recv(65_536):
+            said = said[-10:] + piece
+    return said.endswith(b"0\r\n\r\n")

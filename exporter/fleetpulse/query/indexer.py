@@ -10,9 +10,9 @@ import logging
 import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from fleetpulse import catalogue
 from fleetpulse.instruments import Instruments
@@ -102,22 +102,28 @@ class Indexer:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._follow()
-            except UnfitError as unfit:
-                self._discard(str(unfit))
-            except (sqlite3.Error, UnreadableError, OSError) as error:
-                self._failed(error)
+                self._attempt()
+            except Exception as error:  # noqa: BLE001 - the thread outlives whatever it is: the next try may do
+                self._wait_after(error)
 
-    def _failed(self, error: Exception) -> None:
-        """Waits for what passes; what does not is the file's fault."""
-        if self._stopping.is_set():
-            return
-        if isinstance(error, sqlite3.Error) and not index.is_passing(error):
+    def _attempt(self) -> None:
+        try:
+            self._follow()
+        except UnfitError as unfit:
+            self._discard(str(unfit))
+        except sqlite3.Error as error:
+            if index.is_passing(error) or self._stopping.is_set():
+                raise
             log.warning("the search index is damaged: %s", error)
             self._discard("damaged")
+
+    def _wait_after(self, error: Exception) -> None:
+        """Waits until it is time for another try; says so once."""
+        if self._stopping.is_set():
             return
         if not self._warned:
-            log.warning("the search index waits: %s", error)
+            foreseen = isinstance(error, sqlite3.Error | UnreadableError | OSError)
+            log.warning("the search index waits: %s", error, exc_info=None if foreseen else error)
             self._warned = True
         self._stopping.wait(RETRY_SECONDS)
 
@@ -134,7 +140,7 @@ class Indexer:
             self._stopping.wait(RETRY_SECONDS)  # a disk that damages everything is not to be kept busy
 
     def _follow(self) -> None:
-        """Works until it is told to stop. Raises UnfitError, UnreadableError or sqlite3.Error."""
+        """Works until it is told to stop. Raises UnfitError, UnreadableError, sqlite3.Error or OSError."""
         if not self.shared.path.exists() and not self._discarded:
             self._rebuilds.labels("missing").inc()
         with (
@@ -142,7 +148,6 @@ class Indexer:
             closing(index.open_index(self.shared.path)) as self._file,
         ):
             self._judge()
-            self._warned = False
             self._unmerged, self._merged, self._merging, self._tidy_due = [], set(), False, 0.0
             self.shared.publish()
             try:
@@ -156,7 +161,15 @@ class Indexer:
         while not self._stopping.is_set():
             if self.shared.doubted:
                 raise UnfitError("damaged")
-            if not (self._advance() or self._tidy()):
+            try:
+                busy = self._advance() or self._tidy()
+            except (sqlite3.Error, UnreadableError) as error:
+                if isinstance(error, sqlite3.Error) and not index.is_passing(error):
+                    raise
+                self._wait_after(error)  # what is indexed can be read meanwhile
+                continue
+            self._warned = False
+            if not busy:
                 self._stopping.wait(FOLLOW_SECONDS)
 
     def _judge(self) -> None:
@@ -166,8 +179,10 @@ class Indexer:
         if not index.is_sound(self._file):
             raise UnfitError("damaged")
         last, request_id = index.position(self._file)
-        found = self._ask("SELECT request_id FROM requests WHERE id = ?", last)
-        if last > newest_id(self._rows, REQUESTS) or (found and found != [(request_id,)]):
+        with _journal():
+            found = self._rows.execute("SELECT request_id FROM requests WHERE id = ?", (last,)).fetchone()
+            ahead = last > newest_id(self._rows, REQUESTS)
+        if ahead or (found and found != (request_id,)):
             raise UnfitError("other_journal")
         self.shared.reached = last
 
@@ -204,19 +219,17 @@ class Indexer:
         return reached
 
     def _read(self, after: int) -> list[tuple[int, RequestRow]]:
-        found = self._ask(f"SELECT id,{COLUMNS} FROM requests WHERE id > ? ORDER BY id LIMIT {SLICE_ROWS}", after)  # noqa: S608
+        with _journal():
+            found = self._rows.execute(
+                f"SELECT id,{COLUMNS} FROM requests WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our own names
+                (after, SLICE_ROWS),
+            ).fetchall()
         return [(number, RequestRow(*values)) for number, *values in found]
-
-    def _ask(self, question: str, value: int) -> list[tuple[Any, ...]]:
-        """Asks the journal. Its failures say nothing about the index."""
-        try:
-            return self._rows.execute(question, (value,)).fetchall()
-        except sqlite3.Error as error:
-            raise UnreadableError(f"the journal cannot be read: {error}") from error
 
     def _pause(self, took: float) -> None:
         """Leaves the processor to others: much of it while requests come in."""
-        newest = newest_id(self._rows, REQUESTS)
+        with _journal():
+            newest = newest_id(self._rows, REQUESTS)
         share = BUSY_SHARE if newest > self._newest else IDLE_SHARE
         self._newest = newest
         self._stopping.wait(took * share)
@@ -230,7 +243,8 @@ class Indexer:
         if time.monotonic() < self._tidy_due:
             return False
         self._tidy_due = time.monotonic() + TIDY_SECONDS
-        oldest = oldest_id(self._rows, REQUESTS)
+        with _journal():
+            oldest = oldest_id(self._rows, REQUESTS)
         after = {number: (number + 1) * PARTITION_IDS for number in index.partitions(self._file)}
         for number in [each for each in after if after[each] <= oldest]:
             index.drop(self._file, number)
@@ -249,3 +263,12 @@ class Indexer:
         if not self._merging:
             self._merged.add(self._unmerged.pop())
         self._pause(time.perf_counter() - began)
+
+
+@contextmanager
+def _journal() -> Iterator[None]:
+    """Reading the journal within: its failures say nothing about the index."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UnreadableError(f"the journal cannot be read: {error}") from error

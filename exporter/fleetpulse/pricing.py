@@ -114,8 +114,12 @@ class Pricer:
             return Cost(request.cost, REPORTED)
         if request.total_tokens == 0 and (request.model is None or request.status != SUCCESS):
             return NOTHING_TO_PRICE  # a command without a model, or a call that failed before it used anything
-        tariff = self.tariff(request)
-        return UNKNOWN if tariff is None else tariff.cost(request)
+        if request.model is None:
+            return UNKNOWN
+        for tariff in self._tariffs(request.model, request.provider):
+            if tariff.holds(request):
+                return tariff.cost(request)
+        return UNKNOWN
 
     def tariff(self, request: Priceable) -> "Tariff | None":
         """The price that a request falls under, which may not cover what it used; None where there is none."""
@@ -143,12 +147,13 @@ class Pricer:
 
     def _tariffs(self, model: str, provider: str | None) -> tuple["Tariff", ...]:
         key = (model, provider)
-        if key not in self._known:
-            self._known[key] = tuple(self._look_up(model, provider))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = tuple(self._look_up(model, provider))
             if len(self._known) > CACHED_MODELS:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
-        return self._known[key]
+        return known
 
     def _look_up(self, model: str, provider: str | None) -> "Iterator[Tariff]":
         """The prices that may be a model's, the first that holds decides."""
@@ -280,16 +285,17 @@ def _bundled_version() -> str:
 
 
 def _cost(rates: Rates, request: Priceable) -> Cost:
-    total, out, cached = request.input_tokens or 0, request.output_tokens or 0, request.cached_tokens or 0
-    unsplit = request.total_tokens - total - out  # nobody knows whether these went in or came out
-    if not rates.uniform and (unsplit or request.input_tokens is request.output_tokens is None):
+    into, out = request.input_tokens, request.output_tokens
+    total, outputs, cached = into or 0, out or 0, request.cached_tokens or 0
+    unsplit = request.total_tokens - total - outputs  # nobody knows whether these went in or came out
+    if (unsplit or into is out is None) and not rates.uniform:
         return UNKNOWN
+    if into is out is None and not unsplit and rates.input != FREE:
+        return UNKNOWN  # a call that worked used some
     if rates.input is None and rates.output is None:
         return UNKNOWN
-    if not request.total_tokens and request.input_tokens is request.output_tokens is None and rates.input != FREE:
-        return UNKNOWN  # a call that worked used some
     usd = _at(rates.call, total)
-    used = ((total - cached + unsplit, rates.input), (cached, rates.cached), (out, rates.output))
+    used = ((total - cached + unsplit, rates.input), (cached, rates.cached), (outputs, rates.output))
     for tokens, rate in used:
         if tokens:
             if rate is None:

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets
@@ -13,6 +14,7 @@ from fleetpulse.journal.totals import Deltas, Key, Total
 from fleetpulse.series.labels import LabelCaps
 
 NO_MODEL = "none"
+RECEIVED_AT = attrgetter("received_at")
 BOUNDS = catalogue.REQUEST_DURATION.buckets
 LE = (*(repr(bound) for bound in BOUNDS), "+Inf")
 BUCKET = f"{catalogue.REQUEST_DURATION.name}_bucket"
@@ -98,7 +100,7 @@ class SeriesFold:
 
     def _by_period(self, rows: list[RequestRow]) -> list[list[RequestRow]]:
         """The rows, cut where a budget's period turns. As a rule nothing is cut."""
-        moments = {row.received_at for row in rows}
+        moments = set(map(RECEIVED_AT, rows))
         budgets = self._budgets
         if len(moments) < 2 or budgets.same_periods(min(moments), max(moments)):  # noqa: PLR2004 - nothing to cut
             return [rows] if rows else []

@@ -16,10 +16,17 @@ BATCH = 20
 
 
 def log(count: int) -> list[str]:
-    """Some calls that cost something; their ids."""
+    """Some calls that cost something, each by a user of its own; their ids."""
     return [
-        monitor.log(command="app", model="m", execution_time=0.25, cost=1 / 64, input_tokens=3)
-        for _ in range(count)
+        monitor.log(
+            user_id=f"{os.getpid()}-{time.time_ns()}-{number}",
+            command="app",
+            model="m",
+            execution_time=0.25,
+            cost=1 / 64,
+            input_tokens=3,
+        )
+        for number in range(count)
     ]
 
 

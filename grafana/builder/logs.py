@@ -20,9 +20,11 @@ LOKI = model.DataSourceRef(type_val="loki", uid=LOKI_UID)
 SHOWN_REQUESTS = 50
 SHOWN_FAILURES = 100
 NOTHING = "No requests, or no Loki: GET /api/requests lists them as well"
+# Requests without a model are called `none`, as in the series behind the variable.
 REQUESTS = (
     '{service_name="fleetpulse"} | event_name="fleetpulse.request" '
-    '| fleetpulse_source=~"$source" | gen_ai_request_model=~"$model"'
+    '| fleetpulse_source=~"$source" | label_format model=`{{default "none" .gen_ai_request_model}}` '
+    '| model=~"$model"'
 )
 FAILED = f'{REQUESTS} | severity_text="ERROR"'
 LINE = (

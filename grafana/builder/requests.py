@@ -20,6 +20,7 @@ from grafana.builder.frame import (
     label_variable,
     target_variables,
 )
+from grafana.builder.logs import errors, recent_requests
 from grafana.builder.panels import (
     Look,
     bars,
@@ -69,7 +70,9 @@ def requests() -> model.Dashboard:
         ]
     )
     made = board.build()
-    made.panels = arrange((_alerts(), _totals(), _traffic(), _response_time(), _tokens(), budgets(), users()))
+    made.panels = arrange(
+        (_alerts(), _totals(), _traffic(), _response_time(), _tokens(), budgets(), users(), _single())
+    )
     return made
 
 
@@ -198,6 +201,11 @@ def _response_time() -> Row:
         Look("reqps"),
     )
     return Row("Response time", (Line(8, ((7, buckets), (9, quantiles), (8, spread))),))
+
+
+def _single() -> Row:
+    over_time, failed = errors()
+    return Row("Single requests", (Line(12, ((24, recent_requests()),)), Line(9, ((9, over_time), (15, failed)))))
 
 
 def _ranges() -> list[tuple[float | None, float | None]]:

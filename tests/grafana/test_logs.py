@@ -40,9 +40,12 @@ def test_the_provisioned_loki_is_asked(panel: dict[str, Any]) -> None:
 def test_queries_name_only_what_the_exporter_sends(panel: dict[str, Any]) -> None:
     expr = query(panel)["expr"]
     sent = {name.replace(".", "_") for name in plain(record(ROW).attributes)} | OF_LOKI
+    made = set(re.findall(r"label_format (\w+)=", expr))
     filtered = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expr.partition("| json")[0]))
-    shown = set(re.findall(r"\{\{(?:if )?\.(\w+)\}\}", expr)) | set(re.findall(r"sum by \((\w+)\)", expr))
-    assert filtered <= sent
+    shown = set(re.findall(r"\{\{(?:if |default \"none\" )?\.(\w+)\}\}", expr)) | set(
+        re.findall(r"sum by \((\w+)\)", expr)
+    )
+    assert filtered <= sent | made
     assert shown <= sent | set(re.findall(r"(\w+)=\"\w+\"", expr.partition("| json")[2]))
     assert 'event_name="fleetpulse.request"' in expr
 
@@ -51,7 +54,7 @@ def test_queries_name_only_what_the_exporter_sends(panel: dict[str, Any]) -> Non
 def test_the_dashboards_variables_filter(panel: dict[str, Any]) -> None:
     expr = query(panel)["expr"]
     assert 'fleetpulse_source=~"$source"' in expr
-    assert 'gen_ai_request_model=~"$model"' in expr
+    assert 'model=~"$model"' in expr
     assert set(re.findall(r"\$(\w+)", expr)) <= {"source", "model", "__interval"}
 
 

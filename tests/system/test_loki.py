@@ -114,6 +114,8 @@ def test_the_table_of_requests(fed: str) -> None:
     chosen = lines(ask(fed, of_panel(recent_requests(), source="web|none", model="gpt-4o")))
     assert {json.loads(line)["model"] for line in chosen} == {"gpt-4o"}
     assert len(chosen) == 60
+    nameless = lines(ask(fed, of_panel(recent_requests(), model="none")))
+    assert {json.loads(line)["request_id"].partition("-")[0] for line in nameless} == {"bad", "old"}
 
 
 def test_the_failures(fed: str) -> None:

@@ -1,5 +1,6 @@
 """Reports over HTTP: read in any form, or sent by e-mail to those who are configured."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -102,7 +103,7 @@ class ReportEndpoints:
         kind, query = _kind(request), read_query(request, ReportQuery)
         form = query.format or preferred(request.headers.get("Accept", ""))
         report = await self._make(kind, query)
-        text = render(report, form, query.lang or self._lang)
+        text = await asyncio.to_thread(render, report, form, query.lang or self._lang)
         disposition = "attachment" if form in ("csv", "md") else "inline"
         headers = {"Vary": "Accept", "Content-Disposition": f'{disposition}; filename="{file_name(report)}.{form}"'}
         if form == "html":

@@ -17,7 +17,7 @@ BESIDE = 99
 ROW = re.compile(r"^\| (\d+|beside) \| (.+?) \|", re.MULTILINE)
 NAME = re.compile(r"`([a-z_]+)/?`")
 SQL = re.compile(
-    r"^\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|DROP|ALTER|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|VACUUM|ATTACH)\b"
+    r"^\s*(SELECT|INSERT|UPDATE|DELETE\s+FROM|PRAGMA|CREATE|DROP|ALTER|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|VACUUM|ATTACH)\b"
 )
 METRIC = re.compile(r"(?<![_a-zA-Z])fleetpulse_")
 FILES = sorted(SOURCE.rglob("*.py"))

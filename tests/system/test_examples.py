@@ -114,13 +114,13 @@ def settle(example: Example, exporter: Exporter) -> None:
 
 
 @pytest.mark.parametrize("document", ["README.md", "README.zh-CN.md"])
-def test_the_calls_of_the_readme(exporter: Exporter, document: str) -> None:
+def test_the_calls_of_the_readme(fresh: Stack, tmp_path: Path, document: str) -> None:
     """What the README sends is accepted; the calls to Prometheus are the stack's tests' business."""
     scripts = "\n".join(example.script for example in examples(document))
     calls = [call for call in CALL.findall(f"{scripts}\n.") if ADDRESS in call]
     assert len(calls) > 3
     for call in calls:
-        said = run(call.replace("curl ", "curl --fail-with-body "), exporter)
+        said = run(call.replace("curl ", "curl --fail-with-body "), fresh.exporter, tmp_path)
         assert "POST" not in call or json.loads(said)["accepted"] == 1, f"{call}\n{said}"
 
 

@@ -8,13 +8,12 @@ out too, since it may hold a token. A caller's `traceparent` (W3C Trace Context)
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"}
 UNTOLD = ("/metrics", "/health", "/-/", "/v1/")
 
 
@@ -56,7 +55,7 @@ class RequestSpans:
         return traced
 
     def _started(self, request: web.Request, path: str | None) -> Span:
-        method = request.method if request.method in METHODS else None
+        method = request.method if request.method in hdrs.METH_ALL else None
         return self._tracer.start_span(
             f"{method or 'HTTP'} {path or ''}".rstrip(),
             self._parents.extract(request, getter=self._headers),

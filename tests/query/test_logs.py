@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.journal.stand import NOW, Run, begin, request, requests
@@ -28,11 +29,13 @@ def newest_first(numbers: range) -> list[str]:
 @pytest.mark.parametrize("column", ["source", "user_id", "model", "account_id", "session_id", "trace_id", "status"])
 async def test_exact_values(tmp_path: Path, column: str) -> None:
     async with library(tmp_path) as it:
-        await it.store(request("a", **{column: "X 1"}), request("b", **{column: "x 1"}), request("c"))
-        assert await it.found(**{column: "X 1"}) == ["a"]
+        wanted: dict[str, Any] = {column: "X 1"}
+        await it.store(request("a", **wanted), request("b", **{column: "x 1"}), request("c"))
+        assert await it.found(**wanted) == ["a"]
         await it.indexed()
-        assert await it.found(**{column: "X 1"}) == ["a"]
-        assert await it.found(**{column: "X"}) == []
+        assert await it.found(**wanted) == ["a"]
+        wanted[column] = "X"
+        assert await it.found(**wanted) == []
 
 
 async def test_what_failed(tmp_path: Path) -> None:
@@ -209,6 +212,17 @@ async def test_too_many_searches_are_refused(tmp_path: Path) -> None:
         assert [len(page.rows) for page in await asyncio.gather(*running)] == [3, 3]
         assert len(await it.found()) == 3
         assert it.value(catalogue.SEARCH_REFUSED, "busy") == 1
+
+
+async def test_a_journal_that_cannot_be_opened_now_is_overload(tmp_path: Path) -> None:
+    async with library(tmp_path, index=False) as it:
+        await it.store(*requests(range(3)))
+        away = (tmp_path / "journal.db").rename(tmp_path / "away.db")
+        with pytest.raises(OverloadedError, match="cannot be read now") as refused:
+            await it.found()
+        assert refused.value.retry_after == 5
+        away.rename(tmp_path / "journal.db")
+        assert len(await it.found()) == 3
 
 
 async def test_searching_holds_up_neither_ingest_nor_the_loop(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -160,8 +160,10 @@ async def test_a_wrong_credential_ends_the_replay(file: Path) -> None:
 
 async def test_something_that_is_not_fleetpulse_is_found_out(receiver: Receiver, file: Path) -> None:
     class Stranger(Sender):
-        async def post(self, path: str, payload: object) -> dict[str, object]:
-            await super().post(path, payload)
+        async def post(
+            self, path: str, payload: object, query: Mapping[str, str] | None = None
+        ) -> dict[str, object]:
+            await super().post(path, payload, query)
             return {"hello": "world"}
 
     async with Stranger(receiver.url) as sender:

@@ -27,9 +27,12 @@ SLICE_ROWS = 256
 TRANSACTION_SLICES = 32
 FOLLOW_SECONDS = 0.5
 RETRY_SECONDS = 5.0
+MIN_SECONDS = 0.001
 TIDY_SECONDS = 30.0
 IDLE_SHARE = 0.25  # pause after a slice, as a share of the time it took
-BUSY_SHARE = 3.0  # the same, while requests come in
+BUSY_SHARE = 3.0  # the same, while requests come in: it keeps up with them
+FLOOD_SHARE = 12.0  # the same, while very many come in: it catches up later
+FLOOD_ROWS_PER_SECOND = 2_000
 MERGE_PAGES = 256
 FREE_PAGES = 256
 REASONS = ("missing", "layout", "damaged", "other_journal")
@@ -68,7 +71,7 @@ class Indexer:
         self._merged: set[int] = set()
         self._merging = False
         self._tidy_due = 0.0
-        self._newest = 0
+        self._newest, self._looked = 0, 0.0
         self._warned = False
         self._instrument(instruments)
 
@@ -229,9 +232,10 @@ class Indexer:
     def _pause(self, took: float) -> None:
         """Leaves the processor to others: much of it while requests come in."""
         with _journal():
-            newest = newest_id(self._rows, REQUESTS)
-        share = BUSY_SHARE if newest > self._newest else IDLE_SHARE
-        self._newest = newest
+            newest, now = newest_id(self._rows, REQUESTS), time.monotonic()
+        rate = (newest - self._newest) / max(now - self._looked, MIN_SECONDS)
+        self._newest, self._looked = newest, now
+        share = FLOOD_SHARE if rate > FLOOD_ROWS_PER_SECOND else BUSY_SHARE if rate > 0 else IDLE_SHARE
         self._stopping.wait(took * share)
 
     # Tidying --------------------------------------------------------------------------------------------------

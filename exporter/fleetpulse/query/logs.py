@@ -6,6 +6,7 @@ once. Paging goes by the rows' ids, so rows that arrive or are deleted meanwhile
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,13 @@ from fleetpulse.errors import NotFoundError, OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, RequestRow
 from fleetpulse.query.filters import RequestFilter
+from fleetpulse.query.index import is_passing
 from fleetpulse.query.leases import Leases, SearchIndex
 from fleetpulse.query.reader import Encode, Page, Reader
 from fleetpulse.query.sweep import TooSlowError
 
 EXPORT_RETRY_SECONDS = 10
+READ_RETRY_SECONDS = 5
 
 T = TypeVar("T")
 
@@ -105,4 +108,10 @@ class RequestLogs:
             self._seconds.observe(time.perf_counter() - began)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Works on a thread. Raises OverloadedError where storage does not answer now."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except sqlite3.Error as error:
+            if not is_passing(error):
+                raise
+            raise OverloadedError(f"the journal cannot be read now: {error}", READ_RETRY_SECONDS) from error

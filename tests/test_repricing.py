@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.journal.stand import NOW, Run, crash, held, until
+from tests.journal.stand import NOW, Hold, Run, begin, crash, held, until
 from tests.market import Market, audit, market
 
 from fleetpulse import catalogue, repricing
 from fleetpulse.config import Budget, Limits, LocalPrice, ModelPrice
 from fleetpulse.errors import InvalidInputError, NotFoundError, OverloadedError
 from fleetpulse.journal import REQUESTS
+from fleetpulse.journal.corrections import Correct, Corrected
 from fleetpulse.repricing import Order
+from fleetpulse.series.corrections import CorrectionFold
 
 DAY = Budget(name="d", limit_usd=10.0)
 MONTH = Budget(name="m", limit_usd=10.0, period="month")
@@ -168,18 +170,36 @@ async def test_a_correction_follows_the_labels_that_the_request_was_counted_unde
 
 # In between ---------------------------------------------------------------------------------------------------
 async def test_what_was_priced_before_and_stored_after_the_price_is_corrected_too(path: Path) -> None:
+    """It waits for the writer while the price is committed, and longer than a run that did not wait would take."""
     async with market(path) as books:
-        row = books.row("waits")
-        async with held(books.stand.journal):
-            setting = asyncio.create_task(
-                books.repricing.set_price(ModelPrice(model="mystery", request_usd=1), "ops")
-            )
-            await asyncio.sleep(0)
-            storing = asyncio.create_task(books.stand.journal.store(REQUESTS, [row]))
-            await asyncio.sleep(0)
-        await storing
-        await books.end(await setting)
+        row, journal = books.row("waits"), books.stand.journal
+        price = ModelPrice(model="mystery", request_usd=1)
+        with_price, with_row = Hold(), Hold()
+        async with held(journal):
+            setting = await begin(books.repricing.set_price(price, "ops"), journal.submit(with_price))
+        await until(with_price.begun.is_set)
+        storing = await begin(journal.store(REQUESTS, [row]), journal.submit(with_row))
+        with_price.release.set()
+        run = await setting[0]
+        await until(with_row.begun.is_set)
+        await asyncio.sleep(0.1)
+        with_row.release.set()
+        await asyncio.gather(*setting, *storing)
+        await books.end(run)
         assert books.rows()[0]["cost"] == 1.0
+
+
+async def test_a_correction_that_is_written_twice_counts_once(path: Path) -> None:
+    async with market(path, BUDGETS) as books:
+        await books.report("a", user_id="anne")
+        order, price = Order(made_by="ops"), ModelPrice(model="mystery", request_usd=1.0)
+        ((correction,),) = [part async for part in books.repricing.would(order, price)]
+        write = Correct([correction], CorrectionFold(books.budgets), "run", "ops", NOW)
+        first, second = [await books.stand.journal.submit(write) for _ in range(2)]
+        assert isinstance(first, Corrected)
+        assert isinstance(second, Corrected)
+        assert (first.requests, first.cost, second.requests, second.deltas) == (1, 1.0, 0, {})
+        audit(books)
 
 
 async def test_a_run_that_is_killed_goes_on_after_the_start(

@@ -1,0 +1,72 @@
+"""The way of a signal: what takes it in, keeps it, counts it and tells of it."""
+
+from dataclasses import dataclass
+
+from fleetpulse.budgets import Budgets
+from fleetpulse.config import Settings
+from fleetpulse.fleet import Fleet
+from fleetpulse.instruments import Instruments
+from fleetpulse.journal import Journal
+from fleetpulse.live import Hub, Policy
+from fleetpulse.pipeline import Pipeline, alert_json
+from fleetpulse.pricing import Pricer
+from fleetpulse.series.agents import AgentSeries
+from fleetpulse.series.exposition import Exposition
+from fleetpulse.series.fold import SeriesFold
+from fleetpulse.series.store import SeriesStore
+from fleetpulse.users import Users
+
+RECENT_ALERTS = 10
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts that every signal passes, restored from the journal."""
+
+    settings: Settings
+    instruments: Instruments
+    budgets: Budgets
+    store: SeriesStore
+    journal: Journal
+    fleet: Fleet
+    hub: Hub
+    pricer: Pricer
+    pipeline: Pipeline
+    exposition: Exposition
+    users: Users
+
+
+def make_core(settings: Settings) -> Core:
+    """Makes them. Blocks while the journal is checked."""
+    instruments = Instruments()
+    budgets = Budgets(settings.budgets, settings.timezone)
+    fold = SeriesFold(settings.limits, budgets)
+    store = SeriesStore()
+    journal = Journal(settings.journal_path, settings.journal, fold, instruments, store.apply)
+    fold.restore(journal.totals)
+    store.apply(journal.totals)
+    agents = AgentSeries(settings.limits.agent_series)
+    fleet = Fleet(settings.agents, settings.limits, settings.thresholds.heartbeat_silence_seconds, agents)
+    fleet.restore(journal.saved_agents())
+    hub = Hub(settings.live, instruments)
+    declare_topics(hub, fleet, journal)
+    pricer = Pricer(settings.prices)
+    pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
+    exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
+    users = Users(settings.limits.top_users, instruments)
+    return Core(settings, instruments, budgets, store, journal, fleet, hub, pricer, pipeline, exposition, users)
+
+
+def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
+    """The topics of the live feed, and what a new listener is shown first."""
+
+    def agents(topic: str) -> list[object]:
+        pool = topic.partition("/")[2]
+        return list(fleet.agents(pool)) if pool else [agent.in_pool() for agent in fleet.everyone()]
+
+    def alerts(_topic: str) -> list[object]:
+        return [alert_json(row) for row in journal.recent_alerts(RECENT_ALERTS)]
+
+    hub.declare("agents", policy=Policy.STATE, snapshot=agents)
+    hub.declare("alerts", policy=Policy.EVENT, snapshot=alerts)
+    hub.declare("requests", policy=Policy.EVENT)

@@ -1,0 +1,45 @@
+"""The inquiry desk: what answers questions about what is stored, and sends reports of it."""
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from fleetpulse.app.core import Core
+from fleetpulse.query.alertmanager import Alertmanager
+from fleetpulse.query.budget_lines import BudgetBook
+from fleetpulse.query.indexer import Indexer, search_indexer
+from fleetpulse.query.logs import RequestLogs
+from fleetpulse.query.promql import Prometheus
+from fleetpulse.query.reports import Reports
+from fleetpulse.query.statistics import Statistics
+from fleetpulse.reports.delivery import Deliveries
+from fleetpulse.reports.mail import Mailer
+from fleetpulse.repricing import Repricing
+from fleetpulse.series.corrections import CorrectionFold
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The parts that answer."""
+
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+    statistics: Statistics
+    reports: Reports
+    deliveries: Deliveries
+    repricing: Repricing
+    indexer: Indexer | None
+    logs: RequestLogs
+
+
+def make_desk(core: Core) -> Desk:
+    """Makes them."""
+    settings, journal, instruments = core.settings, core.journal, core.instruments
+    prometheus = Prometheus(settings.prometheus_internal_url, settings.stack.prometheus_token_file)
+    alertmanager = Alertmanager(settings.alertmanager_internal_url, settings.stack.alertmanager_token_file)
+    statistics = Statistics(prometheus, ZoneInfo(settings.timezone))
+    reports = Reports(statistics, journal, BudgetBook(core.budgets, core.store), statistics.zone)
+    deliveries = Deliveries(reports, Mailer(settings.reports), journal, settings.reports, instruments)
+    repricing = Repricing(journal, core.pricer, CorrectionFold(core.budgets))
+    indexer = search_indexer(journal, settings.search_path, instruments) if settings.search.index else None
+    logs = RequestLogs(journal, indexer.shared if indexer else None, settings.search, instruments)
+    return Desk(prometheus, alertmanager, statistics, reports, deliveries, repricing, indexer, logs)

@@ -1,0 +1,108 @@
+"""The exporter's life: in which order its parts start, and in which order they stop.
+
+Start: read the journal, restore series and agents, serve, then be ready. Stop (SIGTERM, SIGINT): be unready, close
+sockets, finish requests under way, save agents, write what is queued, close the journal.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+import uvloop
+from aiohttp import web
+
+from fleetpulse.app.parts import Parts, build
+from fleetpulse.auth import ensure_safe
+from fleetpulse.config import Settings
+from fleetpulse.errors import ConfigError
+from fleetpulse.journal import REQUESTS, Row, Table
+from fleetpulse.web.logs import configure_logging
+from fleetpulse.web.ops import LoopLag
+
+DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
+SHUTDOWN_SECONDS = 5.0
+SWITCH_SECONDS = 0.0003  # the journal's writer gets the interpreter sooner than by default: shorter commits
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises ConfigError for what cannot work."""
+    configure_logging(settings)
+    ensure_safe(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    uvloop.run(serve(settings))
+
+
+async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] | None = None) -> None:
+    """Runs the exporter on this loop until it is told to stop by a signal; `on_ready` gets its address."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    parts = build(settings)
+    # web/body.py decompresses, with a bound of its own
+    runner = web.AppRunner(parts.web, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, auto_decompress=False)
+    gc.freeze()  # what was restored stays: the collector need not walk it again and stall the loop
+    background = await start(parts, runner)
+    try:
+        address = await _listen(runner, settings)
+        parts.ops.ready = True
+        log.info("serving %s, journal %s", address, settings.journal_path)
+        if on_ready is not None:
+            await on_ready(address)
+        await stop.wait()
+    finally:
+        await shut_down(parts, runner, background)
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Opens the port; returns the address that answers."""
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=1_024)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; FLEETPULSE_HOST and "
+            "FLEETPULSE_PORT choose another address"
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+
+
+async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]:
+    """Starts the parts in order; returns the background tasks that `shut_down` ends."""
+    known = parts.journal.newest_id(REQUESTS)
+    parts.journal.start(lambda table, rows: _stored(parts, table, rows))
+    await parts.pipeline.settle_budgets()
+    await parts.outlets.start()
+    parts.pipeline.start()
+    await parts.hub.start()
+    await runner.setup()
+    lag = LoopLag(parts.instruments)
+    work = (lag.run(), parts.users.restore(parts.journal, known), *(part.run() for part in parts.background))
+    return [asyncio.create_task(each) for each in work]
+
+
+def _stored(parts: Parts, table: Table, rows: Sequence[Row]) -> None:
+    """Tells whoever follows what has just become durable."""
+    parts.pipeline.stored(table, rows)
+    parts.users.stored(table, rows)
+
+
+async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:
+    """Stops the parts in order, losing nothing that was acknowledged."""
+    parts.ops.ready = False
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
+    await asyncio.gather(parts.entry.drain(DRAIN_SECONDS), parts.hub.stop())
+    await runner.cleanup()
+    for upstream in parts.upstreams:
+        await upstream.close()
+    await parts.pipeline.drain()
+    await parts.outlets.stop()
+    await parts.journal.stop()
+    log.info("stopped")

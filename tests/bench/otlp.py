@@ -1,9 +1,11 @@
 """OTLP spans over HTTP against raw `executemany` of the same rows, in the same run.
 
-Each request holds 512 GenAI spans of 12 attributes, as SDKs send them; protobuf, not compressed. Every one is new,
+Each request holds 512 GenAI spans of 12 attributes, as SDKs send them; protobuf, not compressed. Each is new
 and answered once its request log is on disk: as many as were acknowledged are in the journal. Of the mixed load half
-are spans of other things, which are accepted and counted. Claim: 20,000 spans/s of model calls, on two cores that the
-load generator shares, or 0.20 or more of raw `executemany` of ready tuples with the same settings.
+are spans of other things, which are accepted and counted.
+
+Claim: 20,000 spans/s of model calls, on two cores that the load generator shares, or 0.20 or more of raw
+`executemany` of ready tuples with the same settings.
 """
 
 import os
@@ -26,7 +28,8 @@ CONNECTIONS = 4
 ROUNDS = 3
 SERVICES = ("telegram", "discord", "wechat", "web")
 MODELS = ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18")
-WEB = {
+Attributes = dict[str, str | int | float | list[str]]
+WEB: Attributes = {
     "http.request.method": "POST",
     "url.full": "https://api.example.com/v1/items?page=3",
     "http.response.status_code": 200,
@@ -42,7 +45,7 @@ WEB = {
 }
 
 
-def genai(batch: int, number: int) -> dict[str, str | int | float | list[str]]:
+def genai(batch: int, number: int) -> Attributes:
     """The attributes of one model call, by the newest conventions."""
     model = MODELS[number % 2]
     return {
@@ -61,7 +64,7 @@ def genai(batch: int, number: int) -> dict[str, str | int | float | list[str]]:
     }
 
 
-def set_attributes(span: Span, attributes: dict[str, str | int | float | list[str]]) -> None:
+def set_attributes(span: Span, attributes: Attributes) -> None:
     """Puts attributes into a message."""
     for name, value in attributes.items():
         pair = span.attributes.add(key=name)
@@ -103,7 +106,7 @@ def body(batch: int, *, others: bool) -> bytes:
             start_time_unix_nano=now - 1_500_000_000,
             end_time_unix_nano=now,
         )
-        set_attributes(span, dict(WEB) if other else genai(batch, number))
+        set_attributes(span, WEB if other else genai(batch, number))
     return request.SerializeToString()
 
 

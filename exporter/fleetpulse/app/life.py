@@ -24,6 +24,7 @@ from fleetpulse.web.ops import LoopLag
 
 DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
 SHUTDOWN_SECONDS = 5.0
+GC_OBJECTS = 10_000  # new ones before it looks: a batch makes thousands that live as long as it does, and no cycles
 SWITCH_SECONDS = 0.0003  # the journal's writer gets the interpreter sooner than by default: shorter commits
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
     # web/body.py decompresses, with a bound of its own
     runner = web.AppRunner(parts.web, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, auto_decompress=False)
     gc.freeze()  # what was restored stays: the collector need not walk it again and stall the loop
+    gc.set_threshold(GC_OBJECTS)
     background = await start(parts, runner)
     try:
         address = await _listen(runner, settings)

@@ -1,10 +1,10 @@
 """OTLP spans over HTTP against raw `executemany` of the same rows, in the same run.
 
-Each request holds 512 GenAI spans of 12 attributes, as SDKs send them; protobuf, not compressed. Each is new
-and answered once its request log is on disk: as many as were acknowledged are in the journal. Of the mixed load half
-are spans of other things, which are accepted and counted.
+Each request holds 512 GenAI spans of 12 attributes, as SDKs send them; protobuf, not compressed. Each is new and
+answered once its request log is on disk: what was acknowledged is in the journal. Of the mixed load half are spans
+of other things, which are accepted and counted.
 
-Claim: 20,000 spans/s of model calls, on two cores that the load generator shares, or 0.20 or more of raw
+Claim: 20,000 spans/s of model calls, on two cores that the load generator shares, or 0.30 or more of raw
 `executemany` of ready tuples with the same settings.
 """
 

@@ -284,6 +284,14 @@ def test_a_call_needs_an_identity(changes: dict[str, Any]) -> None:
     assert list(account.rejected) == ["trace_id and span_id: a span needs both, of 16 and 8 bytes"]
 
 
+def test_tokens_that_have_no_field_of_their_own_are_metadata() -> None:
+    names = ("gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.reasoning.output_tokens")
+    told = {names[0]: 30, "llm.token_count.completion_details.reasoning": 200}
+    metadata = stored(span(CHAT | told)).metadata
+    assert metadata is not None
+    assert [metadata[name] for name in names] == [30, 200]
+
+
 def test_content_becomes_no_metadata() -> None:
     content = {
         "gen_ai.input.messages": "[]",

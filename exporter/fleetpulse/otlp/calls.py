@@ -28,6 +28,10 @@ NANOSECONDS = 1e9
 UNKNOWN_SOURCE = "unknown_service"
 NO_TRACE, NO_SPAN = "0" * 32, "0" * 16
 IDENTITIES = ("user_id", "session_id", "account_id")
+SHOWN_COUNTS = {  # tokens that a request log has no field for
+    "written_tokens": "gen_ai.usage.cache_creation.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
 
 
 class Unreadable(Exception):  # noqa: N818 - it says what the item is
@@ -77,7 +81,7 @@ def of_span(span: Span, source: Source) -> dict[str, Any] | None:
 
 def of_record(record: Record, source: Source, *, always: bool) -> dict[str, Any] | None:
     """The same of a log record. One whose span is exported too is told by its span, unless `always`."""
-    if source.ignored:
+    if source.ignored or record.name not in ("", CALL_EVENT):
         return None
     attributes = _readable(record.attributes)
     if CALL_EVENT not in (record.name, attributes.found.get("event_name")):
@@ -145,6 +149,9 @@ def _fields(attributes: Sorted, source: Source, events: Sequence[Event]) -> dict
         fields["model"] = str(model)
         if asked is not None and asked != model:
             metadata["gen_ai.request.model"] = asked
+    for name, shown in SHOWN_COUNTS.items():
+        if name in found:
+            metadata[shown] = found[name]
     fields["metadata"] = metadata
     return fields
 

@@ -1,7 +1,7 @@
 """Ingest while a hundred thousand stored requests get their cost, against ingest alone, in the same run.
 
-Single requests, one after another, each acknowledged after fsync; meanwhile the exporter prices stored ones, some at
-a time.
+Single requests, one after another, each acknowledged after fsync. Meanwhile the exporter prices stored ones, chunk
+by chunk.
 Claim: the median acknowledgement takes at most 5 times as long.
 """
 

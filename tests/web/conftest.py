@@ -31,3 +31,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     program = Server(tmp_path_factory.mktemp("server"))
     yield from started(program)
     assert " ERROR fleetpulse" not in program.output()
+    assert "leaked" not in program.output()

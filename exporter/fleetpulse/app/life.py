@@ -58,6 +58,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
         await stop.wait()
     finally:
         await shut_down(parts, runner, background)
+        gc.unfreeze()  # or what is left in cycles is never freed, and extension modules complain of leaks
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> str:

@@ -256,7 +256,7 @@ async def test_a_row_is_the_log_with_its_cost(tmp_path: Path) -> None:
     assert (first.received_at, first.timestamp) == (NOW, when.timestamp())
     assert (first.tokens_used, first.cost_source) == (1_100, "computed")
     assert first.cost == pytest.approx(990 * 2.5e-6 + 10 * 1.25e-6 + 100 * 10e-6, rel=1e-12)
-    assert first.metadata == '{"键": [1, null]}'
+    assert first.metadata == '{"键":[1,null]}'
     assert (second.cost, second.cost_source, second.metadata) == (None, None, None)
     assert (third.cost, third.cost_source, third.tokens_used) == (None, "unknown", 5)
 

@@ -141,6 +141,45 @@ def test_frames_are_bounded_like_items(empty: bytes) -> None:
         read_bytes(empty, most=1_000)
 
 
+MANY = 2**20  # empty messages
+
+
+@pytest.mark.parametrize("inside", [b"\x4a\x00" * MANY, b"\x5a\x00" * MANY, b"\x6a\x00" * MANY])
+def test_what_is_inside_a_span_is_not_taken_apart_before_it_is_wanted(inside: bytes) -> None:
+    body = field(1, field(2, field(2, inside) + field(2, span().SerializeToString())))
+    account = read_bytes(body)
+    assert (len(account.good), account.ignored + account.rejected.total()) == (1, 1)
+
+
+def test_a_resource_is_bounded() -> None:
+    with pytest.raises(TooLargeError, match="a resource or a scope"):
+        read_bytes(field(1, field(1, b"\x0a\x00" * MANY) + field(2, field(2, b""))))
+
+
+def test_huge_attributes_and_events_are_left_out() -> None:
+    huge = "x" * (2**20 + 1)
+    sent = span(
+        CHAT | {"gen_ai.prompt": huge}, status=failed("why"), events=[("exception", {"exception.type": huge})]
+    )
+    log = stored(sent)
+    assert (log.command, log.error, log.input_tokens) == ("chat", "why", 1_200)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"resourceSpans":[' + b"{}," * 1_000 + b"{}]}",
+        b'{"resourceSpans":[{"scopeSpans":[' + b"{}," * 1_000 + b"{}]}]}",
+        b'{"resourceSpans":[' + b'{"scopeSpans":[{},{}]},' * 600 + b"{}]}",
+        b'{"x":[' + b"{}," * 2_000_000 + b"{}]}",
+        b'{"x":' + b"[" * 2_000_001,
+    ],
+)
+def test_objects_are_bounded_like_items(body: bytes) -> None:
+    with pytest.raises(TooLargeError):
+        read_bytes(body, TRACES, JSON, most=1_000)
+
+
 def test_every_item_may_have_a_resource_of_its_own() -> None:
     request = ExportTraceServiceRequest()
     for number in range(1, 101):

@@ -34,6 +34,7 @@ Json = dict[str, Any]
 NAMES = {TRACES: ("resourceSpans", "scopeSpans", "spans"), "logs": ("resourceLogs", "scopeLogs", "logRecords")}
 FAILED = 2  # Status.STATUS_CODE_ERROR
 UINT64, INT64, UINT32, INT32 = range(2**64), range(-(2**63), 2**63), range(2**32), range(-(2**31), 2**31)
+MAX_NODES = 2_000_000  # 16 MiB of OTLP have a quarter of that
 NUMBER = re.compile(r"-?[0-9]{1,20}")
 HEX = re.compile(r"(?:[0-9a-f]{2})*", re.IGNORECASE)
 ODD_DOUBLES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -44,25 +45,42 @@ def steps(kind: Kind, body: bytes, most: int) -> Iterator[Step]:
 
     Too many are found before the first step; what is none of these messages may be found in any step.
     """
+    if body.count(b"{") + body.count(b"[") > MAX_NODES:  # before they take a hundred times the memory of the body
+        raise TooLargeError(f"more than {MAX_NODES} objects and arrays in one request")
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"the body is not JSON: {error}") from error
-    scopes = list(_scopes(kind, request))
-    if sum(len(items) for _, items in scopes) > most:
-        raise TooLargeError(f"more than {most} items in one request (limits.batch_items)")
-    for origin, items in scopes:
+    for origin, items in _scopes(kind, request, most):
         for start in range(0, len(items), STEP_ITEMS):
             run = items[start : start + STEP_ITEMS]
             yield Step(origin, [_span(each) for each in run] if kind == TRACES else [_record(each) for each in run])
 
 
-def _scopes(kind: Kind, request: Any) -> Iterator[tuple[Origin, list[Any]]]:
+def _scopes(kind: Kind, request: Any, most: int) -> list[tuple[Origin, list[Any]]]:
+    """The items of each scope. Resources and scopes may be as many as items, as they may each hold one."""
     of_request, of_resource, of_scope = NAMES[kind]
-    for resource in map(_object, _list(_object(request), of_request)):
+    found: list[tuple[Origin, list[Any]]] = []
+    count = 0
+    for resource in map(_object, _bounded(_list(_object(request), of_request), most)):
         attributes = _attributes(_object(resource.get("resource")))
-        for scope in map(_object, _list(resource, of_resource)):
-            yield Origin(attributes, _text(_object(scope.get("scope")), "name")), _list(scope, of_scope)
+        for scope in map(_object, _bounded(_list(resource, of_resource), most - len(found))):
+            items = _list(scope, of_scope)
+            found.append((Origin(attributes, _text(_object(scope.get("scope")), "name")), items))
+            count += len(items)
+    if count > most:
+        raise _too_many(most)
+    return found
+
+
+def _bounded(found: list[Any], most: int) -> list[Any]:
+    if len(found) > most:
+        raise _too_many(most)
+    return found
+
+
+def _too_many(most: int) -> TooLargeError:
+    return TooLargeError(f"more than {most} items in one request (limits.batch_items)")
 
 
 def _span(item: Any) -> Span:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from fleetpulse.errors import MalformedError, TooLargeError
@@ -48,6 +49,7 @@ MORE = 0x80  # the bit of a varint's byte that says another follows
 MAX_SHIFT = 63  # a varint has at most ten bytes
 RUN_BYTES = 256 * 1024
 FRAMES_PER_ITEM = 8  # so many are walked for each item allowed: enough where every item has a resource of its own
+MAX_PARSED_BYTES = 2**20  # of an attribute, an event or a resource: parsed, empty messages take 25 times as much
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 8_192, 128  # attributes, and bytes of one
 
 Range = tuple[int, int]
@@ -100,7 +102,7 @@ class ProtobufReader:
             self._sorted(span.attributes),
             status.code == Status.STATUS_CODE_ERROR,
             status.message,
-            tuple(_event(event) for event in events[-MAX_EVENTS:]) if events else (),
+            tuple(_event(raw) for raw in events[-MAX_EVENTS:] if len(raw) <= MAX_PARSED_BYTES) if events else (),
         )
 
     def _record(self, record: Any) -> Record:
@@ -148,6 +150,8 @@ class _Frames:
                 runs.add(at, stop)
             elif tag == CONTEXT:
                 context += self._body[inner:stop]  # twice the same field means: merge, and so does joining them
+        if max(len(resource), len(context)) > MAX_PARSED_BYTES:
+            raise TooLargeError(f"a resource or a scope of more than {MAX_PARSED_BYTES} bytes")
         return _Scope(resource, context, runs.all())
 
     def _context_and_content(self, start: int, end: int) -> tuple[bytes, list[Range]]:
@@ -247,12 +251,13 @@ class _Known(dict[bytes, Verdict]):
         return verdict
 
 
-def _event(event: Any) -> Event:
+def _event(raw: bytes) -> Event:
+    event = SpanMessage.Event.FromString(raw)
     return Event(event.name, _attributes(event.attributes))
 
 
 def _judged(raw: bytes) -> Verdict:
-    pair = KeyValue.FromString(raw)
+    pair = KeyValue.FromString(raw if len(raw) <= MAX_PARSED_BYTES else b"")
     value = pair.value  # most are texts and numbers other than 0: reading those is quicker than asking which it is
     return judge(pair.key, value.string_value or value.int_value or _plain(value))
 

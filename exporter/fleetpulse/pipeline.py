@@ -30,6 +30,7 @@ from fleetpulse.journal import (
     Table,
     Total,
 )
+from fleetpulse.otlp.checked import CheckedLog
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.store import REMEMBERED, SeriesStore
 from fleetpulse.signals import AgentHeartbeat, AlertEvent, Heartbeat, RequestLog
@@ -99,7 +100,7 @@ class Pipeline:
         while await self._save():
             pass
 
-    async def requests(self, logs: Sequence[RequestLog]) -> Receipt:
+    async def requests(self, logs: Sequence[RequestLog | CheckedLog]) -> Receipt:
         """Stores request logs; returns after the commit.
 
         Raises OverloadedError (also StorageFullError): nothing was kept.
@@ -165,7 +166,7 @@ class Pipeline:
             raise
         return Receipt(len(outcome.new), outcome.duplicates)
 
-    def _request_row(self, item: RequestLog, now: float) -> RequestRow:
+    def _request_row(self, item: RequestLog | CheckedLog, now: float) -> RequestRow:
         cost = self._pricer.cost(item)
         return RequestRow(
             item.request_id,

@@ -13,6 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from fleetpulse.otlp.checked import CheckedLog
 from fleetpulse.otlp.intake import Account, Intake
 from fleetpulse.otlp.plain import LOGS, TRACES, Kind
 from fleetpulse.otlp.reply import JSON, PROTOBUF
@@ -138,7 +139,7 @@ def read_bytes(
     return account
 
 
-def stored(*spans: Span, resource: Mapping[str, Any] | None = None) -> RequestLog:
+def stored(*spans: Span, resource: Mapping[str, Any] | None = None) -> RequestLog | CheckedLog:
     """The one request log that these spans make."""
     account = read(traces(*spans, resource=resource))
     assert not account.rejected, account.rejected

@@ -1,6 +1,8 @@
 """What breaks the bounds of a request log is trimmed where that loses little, and rejected where it would lie."""
 
+import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.otlp.sent import CHAT, START, logs, read, record, span, stored, traces
 
-from fleetpulse.signals import RequestLog
+from fleetpulse.otlp.checked import CheckedLog, Checker
+from fleetpulse.otlp.vocabulary import ORIGIN_METADATA
+from fleetpulse.signals import MAX_METADATA_BYTES, RequestLog
 
 TRIMMED: dict[str, tuple[dict[str, Any], str, Any]] = {
     "a long model": ({"gen_ai.response.model": "m" * 300}, "model", "m" * 128),
@@ -37,10 +41,24 @@ def test_so_is_the_source(name: str, source: str) -> None:
     assert stored(span(), resource={"service.name": name}).source == source
 
 
-def test_metadata_that_is_too_long_is_left_out() -> None:
-    wide = {f"{number}{'k' * 120}": "\x01" * 250 for number in range(30)}
-    log = stored(span(CHAT | wide))
-    assert (log.metadata, log.model) == (None, "gpt-4o-2024-08-06")
+def test_metadata_is_never_too_long() -> None:
+    """The most that is kept of everything: names, lists and texts at their limits, and what is added to them."""
+    digits = [1] * 126  # 253 bytes of JSON, and 126 blanks where Python writes it
+    wide = {f"{number:02}{'k' * 120}": digits for number in range(30)}
+    resource = dict.fromkeys(ORIGIN_METADATA, "x" * 254) | {"service.name": "s"}
+    counts = {"gen_ai.usage.reasoning.output_tokens": 2**60, "gen_ai.usage.cache_write.input_tokens": 2**60}
+    asked = {"gen_ai.request.model": "a" * 254}
+    log = stored(span(CHAT | wide | counts | asked), resource=resource)
+    assert log.metadata is not None
+    assert len(log.metadata) == 24 + len(ORIGIN_METADATA) + 4
+    assert 13_500 < len(json.dumps(log.metadata, ensure_ascii=False)) <= MAX_METADATA_BYTES
+
+
+@pytest.mark.parametrize(
+    "value", ["\x01" * 60, "x" * 255, ["x" * 255], [float("nan")], [[1]], {"a": 1}, float("inf")]
+)
+def test_metadata_is_short_and_flat(value: Any) -> None:
+    assert "app.x" not in (stored(span(CHAT | {"app.x": value})).metadata or {})
 
 
 REJECTED: dict[str, tuple[dict[str, Any], str]] = {
@@ -139,5 +157,62 @@ def test_whatever_is_sent_every_item_is_accounted_for_and_valid(
     account = read(traces(base, span({"gen_ai.operation.name": "chat"} | attributes), resource=resource))
     assert len(account.good) + account.ignored + account.rejected.total() == 2
     for log in account.good:
-        assert RequestLog.model_validate(log.model_dump()) == log
+        fields = log._asdict() if isinstance(log, CheckedLog) else log.model_dump()
+        assert RequestLog.model_validate(fields).model_dump() == fields
+        assert RequestLog.model_validate(fields).total_tokens == log.total_tokens
     assert account.reasons("spans").isprintable()
+
+
+BOUNDS: dict[str, list[Any]] = {
+    "model": ["m" * 128, "m" * 129, " m", "m\u3000", "\u3000", "a\u00a0b", "a\x85b", "a\u2028b", "", None],
+    "provider": ["p" * 128, "p" * 129, "p ", None],
+    "source": ["s" * 128, "s" * 129, "", "a\tb"],
+    "user_id": ["u" * 200, "u" * 201, "", " ", "a\nb"],
+    "session_id": ["s" * 200, "s" * 201, "", None],
+    "account_id": ["a" * 200, "a" * 201, "", None],
+    "command": ["c" * 8_192, "c" * 8_193, "a\x00b", "a\nb", ""],
+    "error": ["a\x00b", "a\nb", None],
+    "execution_time": [0.0, -0.1, 1e6, 1e6 + 1, float("nan"), float("inf")],
+    "timestamp": [None, datetime.now(UTC), datetime.now(UTC) + timedelta(days=1, minutes=1)],
+    "input_tokens": [0, -1, 2**53 - 1, 2**53, 1.0, 1.5, "1", True, None, [1], float("nan")],
+    "output_tokens": [0, -1, 2**53, None],
+    "cached_tokens": [0, 1, 10, 11, None],
+    "tokens_used": [0, -1, 2**53, None],
+    "cost": [0.0, -0.1, 1e6, 1e6 + 1, float("nan"), 1, "1", True, None],
+}
+
+
+@pytest.mark.parametrize("field", BOUNDS)
+def test_what_is_taken_at_a_glance_would_pass_validation_as_it_is(field: str) -> None:
+    checker, taken = Checker(), []
+    for value in BOUNDS[field]:
+        fields: dict[str, Any] = {
+            "request_id": "r",
+            "source": "s",
+            "status": "success",
+            "execution_time": 1.0,
+            "input_tokens": 10,
+            field: value,
+        }
+        for _ in range(2):  # the second time, labels are known
+            log = checker.checked(fields)
+            if log is not None:
+                taken.append(value)
+                assert RequestLog.model_validate(fields).model_dump() == log._asdict()
+    assert taken, "nothing is taken at a glance"
+
+
+@given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in BOUNDS.items()}))
+def test_so_it_is_for_all_fields_together(drawn: dict[str, Any]) -> None:
+    base = {
+        "request_id": "r",
+        "source": "s",
+        "status": "success",
+        "execution_time": 1.0,
+        "user_id": "",
+        "command": "",
+    }
+    fields = base | drawn
+    log = Checker().checked(fields)
+    if log is not None:
+        assert RequestLog.model_validate(fields).model_dump() == log._asdict()

@@ -14,7 +14,7 @@ from fleetpulse.otlp.messages import last_said, model_asked
 from fleetpulse.otlp.outcomes import outcome
 from fleetpulse.otlp.plain import Attributes, Event, Origin, Record, Span
 from fleetpulse.otlp.scope import SIGNALS_SCOPE
-from fleetpulse.otlp.sorting import Sorted, judge, sort
+from fleetpulse.otlp.sorting import Sorted, is_short, judge, sort
 from fleetpulse.otlp.vocabulary import (
     CALL_EVENT,
     MODEL_KINDS,
@@ -147,10 +147,10 @@ def _fields(attributes: Sorted, source: Source, events: Sequence[Event]) -> dict
         model = model_asked(said)
     if model is not None:
         fields["model"] = str(model)
-        if asked is not None and asked != model:
+        if asked is not None and asked != model and is_short(asked):
             metadata["gen_ai.request.model"] = asked
     for name, shown in SHOWN_COUNTS.items():
-        if name in found:
+        if isinstance(found.get(name), int):
             metadata[shown] = found[name]
     fields["metadata"] = metadata
     return fields

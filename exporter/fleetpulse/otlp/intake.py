@@ -1,8 +1,8 @@
 """From the body of an export request to validated request logs, and the account of everything else in it.
 
-What a request log may hold is decided by `RequestLog` alone: every call passes its validation. One that fails it is
-trimmed (long texts cut, control characters replaced, metadata left out) and tried once more; what fails again,
-such as a negative number of tokens, is rejected and the reason told.
+What a request log may hold is decided by `RequestLog`: every call that is not plainly in bounds (`checked`) passes
+its validation. One that fails it is trimmed (long texts cut, control characters replaced) and tried once more; what
+fails again, such as a negative number of tokens, is rejected and the reason told.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from fleetpulse.otlp.calls import Source, Unreadable, of_record, of_span, source
+from fleetpulse.otlp.checked import CheckedLog, Checker
 from fleetpulse.otlp.plain import Kind, Record, Span
 from fleetpulse.otlp.reply import JSON, PROTOBUF
 from fleetpulse.otlp.wire_json import steps
@@ -26,14 +27,13 @@ LABELS = {"source": 128, "model": 128, "provider": 128, "user_id": 200, "session
 TEXTS = {"command": 8_192, "error": 8_192}
 
 ONE: TypeAdapter[RequestLog] = TypeAdapter(RequestLog)
-MANY: TypeAdapter[list[RequestLog]] = TypeAdapter(list[RequestLog])
 
 
 @dataclass(slots=True)
 class Account:
     """What came of the items of one request so far: the good, the ignored, and why others were rejected."""
 
-    good: list[RequestLog] = field(default_factory=list)
+    good: list[RequestLog | CheckedLog] = field(default_factory=list)
     ignored: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
@@ -52,6 +52,7 @@ class Intake:
         """At most so many items a request; `events`: whether events of exported spans are request logs, too."""
         self._most = most
         self._events = events
+        self._checker = Checker()
         self._steps = {JSON: steps, PROTOBUF: ProtobufReader().steps}
 
     def read(self, kind: Kind, media: str, body: bytes, account: Account) -> Iterator[None]:
@@ -68,21 +69,17 @@ class Intake:
             yield
 
     def _take(self, items: list[Span] | list[Record], source: Source, account: Account) -> None:
-        found = []
         for item in items:
             try:
                 fields = self._fields(item, source)
-            except Unreadable as error:
-                account.rejected[str(error)] += 1
-            else:
                 if fields is None:
                     account.ignored += 1
                 else:
-                    found.append(fields)
-        try:
-            account.good += MANY.validate_python(found)
-        except ValidationError:
-            _take_each(found, account)
+                    account.good.append(self._checker.checked(fields) or _validated(fields))
+            except Unreadable as error:
+                account.rejected[str(error)] += 1
+            except ValidationError as error:
+                account.rejected[_reason(error)] += 1
 
     def _fields(self, item: Span | Record, source: Source) -> dict[str, Any] | None:
         if isinstance(item, Span):
@@ -90,26 +87,16 @@ class Intake:
         return of_record(item, source, always=self._events)
 
 
-def _take_each(found: list[dict[str, Any]], account: Account) -> None:
-    for fields in found:
-        try:
-            account.good.append(_validated(fields))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            account.rejected[f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")] += 1
+def _reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
 
 
 def _validated(fields: dict[str, Any]) -> RequestLog:
     try:
         return ONE.validate_python(fields)
     except ValidationError:
-        fields = _trimmed(fields)
-    try:
-        return ONE.validate_python(fields)
-    except ValidationError as error:
-        if any(each["loc"][:1] == ("metadata",) for each in error.errors(include_input=False)):
-            return ONE.validate_python(fields | {"metadata": None})
-        raise
+        return ONE.validate_python(_trimmed(fields))
 
 
 def _trimmed(fields: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,14 @@ from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple
 
+import orjson
+
 from fleetpulse.otlp.vocabulary import CONTENT, FIELDS
 
 FOUND, KEPT, SAID, DROPPED = range(4)
-MAX_KEPT, MAX_NAME, MAX_VALUE = 32, 128, 256  # attributes kept as metadata, and characters of each
+# Attributes kept as metadata, and the bytes of JSON of a name and of a value. With what `calls` adds, that is less
+# than MAX_METADATA_BYTES in the worst case, where a list of digits is written with a blank after each comma.
+MAX_KEPT, MAX_NAME, MAX_VALUE = 24, 128, 256
 
 
 class Verdict(NamedTuple):
@@ -38,7 +42,7 @@ def judge(name: str, value: Any) -> Verdict:
     if len(name) > MAX_NAME or value is None or value == "":
         return Verdict(DROPPED, name, None)
     use, key, rank = _use(name)
-    if use == KEPT and not _is_short(value):
+    if use == KEPT and not is_short(value):
         return Verdict(DROPPED, name, None)
     return Verdict(use, key, value, rank)
 
@@ -49,7 +53,9 @@ def _use(name: str) -> tuple[int, str, int]:
     place = FIELDS.get(name)
     if place is not None:
         return FOUND, *place
-    return SAID if name.startswith(CONTENT) else KEPT, name, 0
+    if name.startswith(CONTENT):
+        return SAID, name, 0
+    return KEPT if len(orjson.dumps(name)) <= MAX_NAME else DROPPED, name, 0
 
 
 def sort(verdicts: Sequence[tuple[int, str, Any, int]]) -> Sorted:
@@ -76,11 +82,12 @@ def _rank(verdict: tuple[int, str, Any, int]) -> int:
     return verdict[3]
 
 
-def _is_short(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= MAX_VALUE
-    if isinstance(value, float):
-        return isfinite(value)
+def is_short(value: Any) -> bool:
+    """Whether a value may be metadata: a scalar or a list of scalars, short as JSON and finite."""
     if isinstance(value, list):
-        return len(str(value)) <= MAX_VALUE and not any(isinstance(each, list | dict) for each in value)
-    return isinstance(value, int)
+        return all(map(_is_scalar, value)) and len(orjson.dumps(value)) <= MAX_VALUE
+    return _is_scalar(value) and (not isinstance(value, str) or len(orjson.dumps(value)) <= MAX_VALUE)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)

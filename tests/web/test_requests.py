@@ -200,7 +200,9 @@ def test_json_lines(rows: Server) -> None:
 def test_an_export_can_be_sent_back(rows: Server, server: Server) -> None:
     body = rows.ask(f"{EXPORT}?format=jsonl").body
     answer = server.send("POST", LOG_REQUEST, body, {"Content-Type": "application/x-ndjson"})
-    assert answer.json == {"accepted": 5, "duplicates": 0, "rejected": []}
+    # Other tests have stored requests there, too, maybe with an id of these.
+    assert answer.json["accepted"] + answer.json["duplicates"] == 5
+    assert answer.json["rejected"] == []
 
 
 def test_filters_of_an_export(rows: Server) -> None:

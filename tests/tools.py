@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DEBIAN_NAMES = {"alertmanager": "prometheus-alertmanager"}
+FETCHED = {"prometheus", "promtool", "alertmanager", "amtool"}
 
 
 def find_tool(name: str) -> Path | None:
@@ -33,7 +34,8 @@ def need_tool(name: str) -> Path:
     """The program's path; skips the test, saying why, where it is not installed."""
     path = find_tool(name)
     if path is None:
-        pytest.skip(f"{name} is neither on PATH nor in .tools/usr/bin; `make test` fetches it")
+        remedy = "`make test` fetches it" if name in FETCHED else "install it to run this"
+        pytest.skip(f"{name} is neither on PATH nor in .tools/usr/bin; {remedy}")
     return path
 
 

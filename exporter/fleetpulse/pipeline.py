@@ -114,12 +114,13 @@ class Pipeline:
         now = self._clock()
         return await self._store_rows("alert", ALERTS, [_alert_row(event, now) for event in events])
 
-    def stored(self, table: Table, rows: Sequence[Row]) -> None:
+    def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""
+        del first_id
         if table is ALERTS:
             alerts = [row for row in rows if isinstance(row, AlertRow)]
             self._tell("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
-        else:
+        elif table is REQUESTS:
             self._store.remember([row for row in rows[-REMEMBERED:] if isinstance(row, RequestRow)])
             self._tell("requests", [(row[0], row) for row in rows])
 

@@ -88,6 +88,7 @@ class Stand:
     instruments: Instruments
     eyes: sqlite3.Connection
     told: list[tuple[str, str]] = field(default_factory=list)
+    numbered: list[tuple[str, int, str]] = field(default_factory=list)
     stopped: bool = False
 
     async def stop(self) -> None:
@@ -97,13 +98,19 @@ class Stand:
             self.eyes.close()
             await self.journal.stop()
 
-    def hear(self, table: Table, rows: Sequence[Row]) -> None:
+    def hear(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """What the journal says is stored, in its order."""
+        self.numbered.extend((table.name, first_id + place, row[0]) for place, row in enumerate(rows))
         self.told.extend((table.name, row[0]) for row in rows)
 
     def ids(self, table: Table = REQUESTS) -> list[str]:
         """The keys in the file, oldest first."""
         return [key for (key,) in self.eyes.execute(f"SELECT {table.columns[0]} FROM {table.name} ORDER BY id")]  # noqa: S608
+
+    def ids_of(self, table: Table) -> list[tuple[str, int, str]]:
+        """Ids and keys in the file, oldest first, as `numbered` has them."""
+        found = self.eyes.execute(f"SELECT id, {table.columns[0]} FROM {table.name} ORDER BY id")  # noqa: S608
+        return [(table.name, number, key) for number, key in found]
 
     def totals(self) -> dict[Key, float]:
         """The totals in the file."""

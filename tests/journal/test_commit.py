@@ -11,6 +11,7 @@ from tests.journal.stand import Hold, Run, alert, at_work, begin, crash, held, n
 from fleetpulse import catalogue
 from fleetpulse.journal import ALERTS, REQUESTS, Outcome, Row, Table
 from fleetpulse.journal.totals import Deltas, Key
+from fleetpulse.journal.writes import DeleteOldest
 
 
 @pytest.fixture
@@ -244,3 +245,28 @@ async def test_ids_have_no_holes_after_duplicates(path: Path) -> None:
             (each,) for each in range(1, 6)
         ]
         assert stand.journal.extent(REQUESTS)[0] == 5
+
+
+async def test_rows_are_told_with_the_ids_they_have_in_the_file(path: Path) -> None:
+    async with at_work(path) as stand:
+        await stand.journal.store(REQUESTS, requests(range(3)))
+        writes = [requests([2, 10]), requests([1]), requests([11, 10, 12])]
+        await asyncio.gather(*(stand.journal.store(REQUESTS, rows) for rows in writes))
+        await stand.journal.store(ALERTS, [alert("a")])
+        assert stand.ids_of(REQUESTS) == [each for each in stand.numbered if each[0] == "requests"]
+        assert [number for _, number, _ in stand.ids_of(REQUESTS)] == list(range(1, 7))
+        assert stand.ids_of(ALERTS) == [each for each in stand.numbered if each[0] == "alert_events"]
+    epoch, kept = stand.journal.epoch, stand.numbered
+    async with at_work(path) as again:
+        await again.journal.store(REQUESTS, requests([20]))
+        assert again.numbered == [("requests", len([each for each in kept if each[0] == "requests"]) + 1, "r20")]
+        assert again.journal.epoch == epoch != ""
+
+
+async def test_ids_go_on_where_all_rows_are_gone(path: Path) -> None:
+    async with at_work(path) as stand:
+        await stand.journal.store(REQUESTS, requests(range(3)))
+        await stand.journal.submit(DeleteOldest(REQUESTS, 10))
+    async with at_work(path) as again:
+        await again.journal.store(REQUESTS, requests([7]))
+        assert again.numbered == again.ids_of(REQUESTS) == [("requests", 4, "r7")]

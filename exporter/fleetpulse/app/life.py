@@ -78,7 +78,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
 async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]:
     """Starts the parts in order; returns the background tasks that `shut_down` ends."""
     known = parts.journal.newest_id(REQUESTS)
-    parts.journal.start(lambda table, rows: _stored(parts, table, rows))
+    parts.journal.start(lambda table, rows, first: _stored(parts, table, rows, first))
     await parts.pipeline.settle_budgets()
     await parts.outlets.start()
     parts.pipeline.start()
@@ -89,9 +89,9 @@ async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]
     return [asyncio.create_task(each) for each in work]
 
 
-def _stored(parts: Parts, table: Table, rows: Sequence[Row]) -> None:
-    """Tells whoever follows what has just become durable."""
-    parts.pipeline.stored(table, rows)
+def _stored(parts: Parts, table: Table, rows: Sequence[Row], first: int) -> None:
+    """Tells whoever follows what has just become durable; the rows' ids run from `first`."""
+    parts.pipeline.stored(table, rows, first)
     parts.users.stored(table, rows)
 
 

@@ -20,6 +20,7 @@ from fleetpulse.config import Auth
 from fleetpulse.errors import ConfigError, UnauthenticatedError
 
 MIN_SECRET_CHARS = 32
+MAX_NAME_CHARS = 200
 MAX_TOKEN_CHARS = 8_192
 LEEWAY = timedelta(seconds=5)
 
@@ -102,10 +103,19 @@ class Tokens:
         raise UnauthenticatedError("the token is not signed with an algorithm this server accepts")
 
 
-def issue(
-    auth: Auth, *, subject: str, roles: Iterable[Role], lifetime: timedelta, now: datetime | None = None
+def issue(  # noqa: PLR0913 - a token's claims
+    auth: Auth,
+    *,
+    subject: str,
+    roles: Iterable[Role],
+    lifetime: timedelta,
+    sessions: Iterable[str] = (),
+    now: datetime | None = None,
 ) -> str:
-    """A token for `subject`, signed with the configured HS256 secret; raises ConfigError where there is none."""
+    """A token for `subject`, signed with the configured HS256 secret; raises ConfigError where there is none.
+
+    `sessions` are the chat sessions it may enter; `*` among them is all.
+    """
     secret = read_secret(auth)
     if secret is None:
         raise ConfigError("tokens are issued with an HS256 secret: set FLEETPULSE_AUTH__JWT_SECRET_FILE")
@@ -119,6 +129,8 @@ def issue(
         "iat": start,
         "exp": start + lifetime,
     }
+    if named := sorted(set(sessions)):
+        claims["sessions"] = "*" if "*" in named else named
     if auth.jwt_issuer is not None:
         claims["iss"] = auth.jwt_issuer
     return jwt.encode(claims, secret.get_secret_value(), algorithm="HS256")
@@ -182,9 +194,22 @@ def _decode(token: str, key: Any, algorithm: str, auth: Auth) -> dict[str, Any]:
 
 
 def _principal(claims: dict[str, Any]) -> Principal:
+    name = claims.get("name")
     return Principal(
-        subject=claims["sub"], roles=_roles(claims), expires_at=float(claims["exp"]) + LEEWAY.total_seconds()
+        subject=claims["sub"],
+        roles=_roles(claims),
+        expires_at=float(claims["exp"]) + LEEWAY.total_seconds(),
+        sessions=_sessions(claims),
+        name=name[:MAX_NAME_CHARS] if isinstance(name, str) and name else None,
     )
+
+
+def _sessions(claims: dict[str, Any]) -> frozenset[str] | None:
+    """Chat sessions from `sessions`, a list of ids; `"*"` is all of them."""
+    named = claims.get("sessions", [])
+    if named == "*":
+        return None
+    return frozenset(item for item in named if isinstance(item, str)) if isinstance(named, list) else frozenset()
 
 
 def _roles(claims: dict[str, Any]) -> frozenset[Role]:

@@ -79,6 +79,9 @@ def make_jwt(
     subject: Annotated[str, typer.Option(help="Whom it is for.")],
     role: Annotated[list[Role] | None, typer.Option(help="What it may do; may be given again.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, max=87_600, help="How long it is valid.")] = 12.0,
+    session: Annotated[
+        list[str] | None, typer.Option(help="Chat session it may enter; may be given again; `*` is all.")
+    ] = None,
     config: options.ConfigFile = None,
 ) -> None:
     """Print a JSON Web Token, signed with the configured HS256 secret.
@@ -86,11 +89,12 @@ def make_jwt(
     **Examples**
 
     - `fleetpulse token jwt --subject alice --role operator --hours 8`
+    - `fleetpulse token jwt --subject bob --session support-7 --session support-8`
     - `curl -H "Authorization: Bearer $(fleetpulse token jwt --subject me)" localhost:8001/metrics`
     """
     settings = options.load(config)
-    lifetime = timedelta(hours=hours)
-    typer.echo(tokens.issue(settings.auth, subject=subject, roles=role or [Role.VIEWER], lifetime=lifetime))
+    roles, lifetime = role or [Role.VIEWER], timedelta(hours=hours)
+    typer.echo(tokens.issue(settings.auth, subject=subject, roles=roles, lifetime=lifetime, sessions=session or ()))
 
 
 @app.command("secret")

@@ -4,21 +4,43 @@ from fleetpulse.journal.following import Numbered, Page, newest_id, oldest_id, r
 from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
 from fleetpulse.journal.notes import SaveNote, read_note
 from fleetpulse.journal.retention import Retention
-from fleetpulse.journal.rows import AlertRow, RequestRow, Row, Table, rfc3339
+from fleetpulse.journal.rows import (
+    ACTIVITIES,
+    EVENTS,
+    MAILBOX,
+    MESSAGES,
+    ActivityRow,
+    AlertRow,
+    EventRow,
+    MailRow,
+    MessageRow,
+    RequestRow,
+    Row,
+    Table,
+    rfc3339,
+)
 from fleetpulse.journal.spending import Scope, Spent, spent_since
 from fleetpulse.journal.totals import Changes, Deltas, Key, Total
 from fleetpulse.journal.writes import Adjustment, AgentState, Outcome, SaveAgents
 
 __all__ = [
+    "ACTIVITIES",
     "ALERTS",
+    "EVENTS",
+    "MAILBOX",
+    "MESSAGES",
     "REQUESTS",
+    "ActivityRow",
     "Adjustment",
     "AgentState",
     "AlertRow",
     "Changes",
     "Deltas",
+    "EventRow",
     "Journal",
     "Key",
+    "MailRow",
+    "MessageRow",
     "Numbered",
     "Outcome",
     "Page",

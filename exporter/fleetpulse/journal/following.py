@@ -6,10 +6,10 @@ keeps the write-ahead log from being emptied.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleetpulse.journal.rows import ALERTS, AlertRow, RequestRow, Row, Table
+from fleetpulse.journal.rows import Row, Table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Page:
 def rows_after(connection: sqlite3.Connection, table: Table, position: int, limit: int) -> Page:
     """Reads on from a position."""
     columns = ",".join(table.columns)
-    make: Callable[..., Row] = AlertRow if table is ALERTS else RequestRow
     connection.execute("BEGIN")  # rows and the newest id as of one moment
     try:
         found = connection.execute(
@@ -44,7 +43,7 @@ def rows_after(connection: sqlite3.Connection, table: Table, position: int, limi
         newest = newest_id(connection, table)
     finally:
         connection.execute("COMMIT")
-    rows = [Numbered(number, make(*values)) for number, *values in found]
+    rows = [Numbered(number, table.row(*values)) for number, *values in found]
     return Page(rows, rows[-1].number if len(rows) == limit else max(newest, position))
 
 

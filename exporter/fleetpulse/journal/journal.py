@@ -16,21 +16,25 @@ from pathlib import Path
 from fleetpulse import catalogue, config
 from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal.rows import ALERTS, REQUESTS, AlertRow, Row, Table
+from fleetpulse.journal.notes import read_note
+from fleetpulse.journal.rows import ALERTS, REQUESTS, TABLES, AlertRow, Row, Table
 from fleetpulse.journal.schema import open_reader, open_writer
 from fleetpulse.journal.totals import Changes, Key, Total
 from fleetpulse.journal.writer import Commit, Fold, Job, Result, Writer
 from fleetpulse.journal.writes import AgentState, Batch, Outcome, SaveAgents, Write
 
 GROUP_ROWS = 16_384
-OnStored = Callable[[Table, Sequence[Row]], None]
+EPOCH_NOTE = "journal.epoch"
+OnStored = Callable[[Table, Sequence[Row], int], None]
+"""Hears of a table's new rows after their commit, with the id of the first; the others' follow without holes."""
 log = logging.getLogger(__name__)
 
 
 class Journal:
     """Durable storage with group commit. `on_changes` gets every committed change of totals, before the submitters.
 
-    So whoever is told "stored" finds it in the totals already.
+    So whoever is told "stored" finds it in the totals already. `epoch` names this journal for its whole life: with
+    a row's id it is a position that outlives restarts, and that no other journal has.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it is wired from
@@ -46,9 +50,11 @@ class Journal:
         self.path = path
         self._settings = settings
         self._on_changes = on_changes
-        self._on_stored: OnStored = lambda _table, _rows: None
+        self._on_stored: OnStored = lambda _table, _rows, _first: None
         self._connection = open_writer(path, settings.synchronous)
         self._reader = open_reader(path)
+        self.epoch = (read_note(self._reader, EPOCH_NOTE) or b"").decode()
+        self._newest = {table: self.newest_id(table) for table in TABLES}
         self._writer = Writer(self._connection, fold, self._deliver, clock)
         self._waiting: deque[Job] = deque()
         self._busy = False  # whether the writer has a group, or is about to be given one
@@ -125,9 +131,9 @@ class Journal:
         return last - first + 1, oldest
 
     def newest_id(self, table: Table) -> int:
-        """The id of a table's newest row, 0 where there is none."""
-        (last,) = self._reader.execute(f"SELECT coalesce(max(id), 0) FROM {table.name}").fetchone()  # noqa: S608
-        return int(last)
+        """The id of the newest row that a table ever had, 0 where there was none."""
+        row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,)).fetchone()
+        return int(row[0]) if row else 0
 
     def used_bytes(self) -> int:
         """Bytes of pages in use, without free ones and without the write-ahead log."""
@@ -174,7 +180,9 @@ class Journal:
             if isinstance(job.write, Batch) and isinstance(result, Outcome):
                 new.setdefault(job.write.table, []).extend(result.new)
         for table, rows in new.items():
-            self._on_stored(table, rows)
+            first = self._newest[table] + 1
+            self._newest[table] += len(rows)
+            self._on_stored(table, rows, first)
 
     def _finish(self, job: Job, result: Result) -> None:
         self._pending_rows -= job.write.size

@@ -9,12 +9,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fleetpulse import catalogue, config
 from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
-from fleetpulse.journal.rows import Table
+from fleetpulse.journal.journal import Journal
+from fleetpulse.journal.rows import KEPT, Table
 from fleetpulse.journal.writes import DeleteOldest, FreePages
 
 CHUNK_ROWS = 256
@@ -39,7 +40,7 @@ class Retention:
         self._deleted = instruments.counter(catalogue.JOURNAL_DELETED)
         self._rows = instruments.gauge(catalogue.JOURNAL_ROWS)
         self._oldest = instruments.gauge(catalogue.JOURNAL_OLDEST)
-        for table in (REQUESTS, ALERTS):
+        for table in KEPT:
             self._deleted.labels(table.name)
 
     async def run(self) -> None:
@@ -54,15 +55,17 @@ class Retention:
     async def once(self) -> None:
         """One pass: too old first, then too large."""
         cutoff = self._clock() - self._settings.retention_days * DAY_SECONDS
-        await _while_true(lambda: self._delete(REQUESTS, cutoff))
-        await _while_true(lambda: self._delete(ALERTS, cutoff))
+        for table in KEPT:
+            await _while_true(partial(self._delete, table, cutoff))
         await _while_true(self._delete_excess)
         await _while_true(self._free)
         self._measure()
 
     async def _delete_excess(self) -> bool:
+        """Takes from the table with most rows: what there is most of makes the file large."""
         too_large = self._journal.used_bytes() > self._settings.max_bytes
-        return too_large and await self._delete(REQUESTS, None)
+        largest = max(KEPT, key=lambda table: self._journal.extent(table)[0])
+        return too_large and await self._delete(largest, None)
 
     async def _free(self) -> bool:
         return bool(await self._journal.submit(FreePages(CHUNK_ROWS)))
@@ -74,7 +77,7 @@ class Retention:
         return deleted > 0
 
     def _measure(self) -> None:
-        for table in (REQUESTS, ALERTS):
+        for table in KEPT:
             rows, oldest = self._journal.extent(table)
             self._rows.labels(table.name).set(rows)
             self._oldest.labels(table.name).set(self._clock() if oldest is None else oldest)

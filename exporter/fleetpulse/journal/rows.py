@@ -5,7 +5,7 @@ Rows are tuples in column order. A row whose unique key is already stored is a d
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -97,19 +97,114 @@ class AlertRow(NamedTuple):
         }
 
 
-Row = RequestRow | AlertRow
+class MessageRow(NamedTuple):
+    """One stored message of a chat or of a recorded stream. Times are Unix seconds.
+
+    `stream` is `chat` for Fleetpulse's own chat; `session_id` is the chat session or room, None where it is to one
+    user or to all. `metadata` is JSON.
+    """
+
+    message_id: str
+    received_at: float
+    timestamp: float | None
+    stream: str
+    kind: str
+    session_id: str | None
+    user_id: str
+    text: str
+    metadata: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The message as the API and the live feed show it."""
+        shown = {name: value for name, value in self._asdict().items() if value is not None}
+        shown["timestamp"] = rfc3339(self.received_at if self.timestamp is None else self.timestamp)
+        shown["received_at"] = rfc3339(self.received_at)
+        if self.metadata is not None:
+            shown["metadata"] = json.loads(self.metadata)
+        return shown
+
+
+class ActivityRow(NamedTuple):
+    """One stored activity of a group account. Times are Unix seconds, `reply_time` seconds; `online` 0 or 1.
+
+    `number` is how many of the kind it stands for, `count` in JSON.
+    """
+
+    activity_id: str
+    received_at: float
+    timestamp: float | None
+    account_id: str
+    kind: str
+    number: int
+    reply_time: float | None
+    online: int | None
+    text: str | None = None
+    metadata: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The activity as the API and the live feed show it."""
+        shown = {name: value for name, value in self._asdict().items() if value is not None}
+        shown["timestamp"] = rfc3339(self.received_at if self.timestamp is None else self.timestamp)
+        shown["received_at"] = rfc3339(self.received_at)
+        shown["count"] = shown.pop("number")
+        if self.online is not None:
+            shown["online"] = bool(self.online)
+        if self.metadata is not None:
+            shown["metadata"] = json.loads(self.metadata)
+        return shown
+
+
+class EventRow(NamedTuple):
+    """One thing that happened: `category` says of which sort, `actor` who did it; `detail` is JSON."""
+
+    event_id: str
+    received_at: float
+    category: str
+    kind: str
+    actor: str
+    subject: str
+    detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as the API and the live feed show it."""
+        return self._asdict() | {"received_at": rfc3339(self.received_at), "detail": json.loads(self.detail)}
+
+
+class MailRow(NamedTuple):
+    """Something addressed to one user that waits until it is received. `payload` is the JSON text to send."""
+
+    delivery_id: str
+    received_at: float
+    user_id: str
+    kind: str
+    payload: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What the user is sent."""
+        shown: dict[str, Any] = json.loads(self.payload)
+        return shown
+
+
+Row = RequestRow | AlertRow | MessageRow | ActivityRow | EventRow | MailRow
 
 
 @dataclass(frozen=True)
 class Table:
-    """A durable table; the first column of its rows is the unique key."""
+    """A durable table; the first column of its rows is the unique key. `row` makes a row of its columns' values."""
 
     name: str
     columns: tuple[str, ...]
+    row: Callable[..., Row]
 
 
-REQUESTS = Table("requests", RequestRow._fields)
-ALERTS = Table("alert_events", AlertRow._fields)
+REQUESTS = Table("requests", RequestRow._fields, RequestRow)
+ALERTS = Table("alert_events", AlertRow._fields, AlertRow)
+MESSAGES = Table("messages", MessageRow._fields, MessageRow)
+ACTIVITIES = Table("activities", ActivityRow._fields, ActivityRow)
+EVENTS = Table("events", EventRow._fields, EventRow)
+MAILBOX = Table("mailbox", MailRow._fields, MailRow)
+KEPT = (REQUESTS, ALERTS, MESSAGES, ACTIVITIES, EVENTS)  # until retention deletes the oldest
+TABLES = (*KEPT, MAILBOX)
 
 
 class DuplicateError(Exception):

@@ -104,6 +104,60 @@ MIGRATIONS: tuple[str, ...] = (
         value BLOB NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        message_id TEXT NOT NULL UNIQUE,
+        received_at REAL NOT NULL,
+        timestamp REAL,
+        stream TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        session_id TEXT,
+        user_id TEXT NOT NULL,
+        text TEXT NOT NULL,
+        metadata TEXT
+    );
+    CREATE INDEX messages_session ON messages (session_id, id) WHERE session_id IS NOT NULL;
+    CREATE TABLE activities (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        activity_id TEXT NOT NULL UNIQUE,
+        received_at REAL NOT NULL,
+        timestamp REAL,
+        account_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        reply_time REAL,
+        online INTEGER,
+        text TEXT,
+        metadata TEXT
+    );
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id TEXT NOT NULL UNIQUE,
+        received_at REAL NOT NULL,
+        category TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+    CREATE INDEX events_category ON events (category, id);
+    CREATE TABLE mailbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        delivery_id TEXT NOT NULL UNIQUE,
+        received_at REAL NOT NULL,
+        user_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        payload TEXT NOT NULL
+    );
+    CREATE INDEX mailbox_user ON mailbox (user_id, id);
+    CREATE TABLE accounts (
+        account_id TEXT PRIMARY KEY,
+        received_at REAL NOT NULL,
+        state TEXT NOT NULL
+    ) WITHOUT ROWID;
+    INSERT OR IGNORE INTO notes (name, value) VALUES ('journal.epoch', CAST(lower(hex(randomblob(6))) AS BLOB));
+    """,
 )
 
 

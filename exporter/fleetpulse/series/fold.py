@@ -9,11 +9,30 @@ from operator import attrgetter
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets
 from fleetpulse.config import Budget, Limits, Scope
-from fleetpulse.journal.rows import ALERTS, AlertRow, RequestRow, Row, Table
+from fleetpulse.journal.rows import (
+    ACTIVITIES,
+    ALERTS,
+    EVENTS,
+    MAILBOX,
+    MESSAGES,
+    REQUESTS,
+    AlertRow,
+    RequestRow,
+    Row,
+    Table,
+)
 from fleetpulse.journal.totals import Deltas, Key, Total
 from fleetpulse.series.labels import LabelCaps
 
 NO_MODEL = "none"
+KINDS = {  # what the signals of a table are called
+    REQUESTS: "request",
+    ALERTS: "alert",
+    MESSAGES: "message",
+    ACTIVITIES: "activity",
+    EVENTS: "event",
+    MAILBOX: "mail",
+}
 RECEIVED_AT = attrgetter("received_at")
 BOUNDS = catalogue.REQUEST_DURATION.buckets
 LE = (*(repr(bound) for bound in BOUNDS), "+Inf")
@@ -83,12 +102,12 @@ class SeriesFold:
         """The increments for a transaction's new rows and duplicates of one table."""
         del now  # budgets count a request when it was received
         deltas: dict[Key, float] = defaultdict(float)
-        kind = "alert" if table is ALERTS else "request"
+        kind = KINDS[table]
         deltas[Key(catalogue.SIGNALS.name, (kind, "stored"))] += len(new)
         deltas[Key(catalogue.SIGNALS.name, (kind, "duplicate"))] += duplicates
         if table is ALERTS:
             self._alerts(deltas, (row for row in new if isinstance(row, AlertRow)))
-        else:
+        elif table is REQUESTS:
             for rows in self._by_period([row for row in new if isinstance(row, RequestRow)]):
                 self._requests(deltas, rows)
         return deltas

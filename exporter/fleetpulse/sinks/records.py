@@ -86,8 +86,12 @@ def encode(rows: Sequence[Numbered], resource: Mapping[str, str], most_bytes: in
 
 
 def record(row: Row) -> LogRecord:
-    """The log record of one row."""
-    return _alert(row) if isinstance(row, AlertRow) else _request(row)
+    """The log record of one row; raises TypeError for a kind that is not sent."""
+    if isinstance(row, AlertRow):
+        return _alert(row)
+    if isinstance(row, RequestRow):
+        return _request(row)
+    raise TypeError(f"{type(row).__name__} is not sent as a log record")
 
 
 def _request(row: RequestRow) -> LogRecord:

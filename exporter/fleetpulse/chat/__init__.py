@@ -1,0 +1,1 @@
+"""The chat service: identified connections, sessions, routing to users and sessions, mailboxes."""

@@ -1,0 +1,1 @@
+"""Several replicas as one service: stored rows, agents' state, presence and commands shared over Redis."""

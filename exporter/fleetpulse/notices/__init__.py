@@ -1,0 +1,1 @@
+"""Notifications to people: levels, channels, quiet hours, once each."""

@@ -4,6 +4,7 @@ A test compares the page with what this prints, so a setting cannot be added wit
 """
 
 import inspect
+import json
 import sys
 import types
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AwareDatetime, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from fleetpulse.config import Budget, LocalPrice, Settings
+from fleetpulse.config import Budget, LocalPrice, Section, Settings
+from fleetpulse.config.alerting import Alerting
 from fleetpulse.sinks.variables import READ
 
 PREFACE = """\
@@ -91,7 +93,16 @@ def page() -> str:
         if name == "otlp_out":
             parts.append(_standard_variables())
     parts += [_list_table("budgets", Budget), _list_table("prices", LocalPrice)]
+    parts += [_list_table(f"alerting.{name}", item) for name, item in _items(Alerting)]
     return "\n".join(parts)
+
+
+def _items(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The settings that are lists of objects, with what they hold."""
+    for name, field in section.model_fields.items():
+        item = next(iter(get_args(field.annotation)), None)
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            yield name, item
 
 
 def _standard_variables() -> str:
@@ -138,7 +149,7 @@ def _default(field: FieldInfo) -> str:
     if value is None or value == ():
         return "(none)"
     if isinstance(value, tuple):
-        return "see below"
+        return f"`{json.dumps(value)}`" if all(isinstance(each, str) for each in value) else "see below"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value}`"
@@ -160,6 +171,8 @@ def _kind(annotation: Any) -> str:
         return _kind(next(arg for arg in args if arg is not type(None)))
     if origin is tuple:
         return f"list of {_kind(args[0])}"
+    if annotation not in KINDS and issubclass(annotation, Section):
+        return "object, see below"
     return KINDS[annotation]
 
 

@@ -5,6 +5,7 @@ environment with two underscores: `FLEETPULSE_LIMITS__SOURCES=200`. Unknown sett
 mistake never passes silently. `docs/configuration.md` lists every setting; a test keeps it complete.
 """
 
+from fleetpulse.config.alerting import Alerting
 from fleetpulse.config.environment import (
     CLIENT_VARIABLES,
     config_path,
@@ -33,6 +34,7 @@ from fleetpulse.config.settings import Settings, load
 __all__ = [
     "CLIENT_VARIABLES",
     "Agents",
+    "Alerting",
     "Auth",
     "Budget",
     "Journal",

@@ -14,6 +14,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from fleetpulse.config.alerting import Alerting
 from fleetpulse.config.environment import config_path
 from fleetpulse.config.money import Budget, LocalPrice
 from fleetpulse.config.reports import Reports
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     otlp_in: OtlpIn = OtlpIn()
     otlp_out: OtlpOut = OtlpOut()
     reports: Reports = Reports()
+    alerting: Alerting = Alerting()
     stack: Stack = Stack()
     budgets: tuple[Budget, ...] = Field(
         (Budget(name="daily", limit_usd=10.0),), description="Spending limits; default $10 a day in total."

@@ -7,6 +7,7 @@ FleetpulseError
 ├── UnauthenticatedError     no credential, or one that does not hold
 ├── ForbiddenError           a good credential without the role the call needs
 ├── NotFoundError            the named thing does not exist
+├── LimitedError             the caller has all it may have, or asks too often; others are not affected
 ├── OverloadedError          a bounded queue is full: try again after `retry_after` seconds
 │   └── StorageFullError     the journal cannot be written now
 ├── UpstreamError            Prometheus or Alertmanager did not answer as expected
@@ -65,6 +66,12 @@ class NotFoundError(FleetpulseError):
     """The named thing does not exist."""
 
     code = "not-found"
+
+
+class LimitedError(FleetpulseError):
+    """The caller has as much as one caller may have (connections, say), or asks too often."""
+
+    code = "limited"
 
 
 class OverloadedError(FleetpulseError):

@@ -6,6 +6,8 @@ mistake never passes silently. `docs/configuration.md` lists every setting; a te
 """
 
 from fleetpulse.config.alerting import Alerting
+from fleetpulse.config.chat import Chat
+from fleetpulse.config.cluster import Cluster
 from fleetpulse.config.environment import (
     CLIENT_VARIABLES,
     config_path,
@@ -37,6 +39,8 @@ __all__ = [
     "Alerting",
     "Auth",
     "Budget",
+    "Cluster",
+    "Chat",
     "Journal",
     "Limits",
     "Live",

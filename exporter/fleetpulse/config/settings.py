@@ -15,6 +15,8 @@ from pydantic_settings import (
 )
 
 from fleetpulse.config.alerting import Alerting
+from fleetpulse.config.chat import Chat
+from fleetpulse.config.cluster import Cluster
 from fleetpulse.config.environment import config_path
 from fleetpulse.config.money import Budget, LocalPrice
 from fleetpulse.config.reports import Reports
@@ -54,11 +56,13 @@ class Settings(BaseSettings):
     thresholds: Thresholds = Thresholds()
     agents: Agents = Agents()
     live: Live = Live()
+    chat: Chat = Chat()
     search: Search = Search()
     otlp_in: OtlpIn = OtlpIn()
     otlp_out: OtlpOut = OtlpOut()
     reports: Reports = Reports()
     alerting: Alerting = Alerting()
+    cluster: Cluster = Cluster()
     stack: Stack = Stack()
     budgets: tuple[Budget, ...] = Field(
         (Budget(name="daily", limit_usd=10.0),), description="Spending limits; default $10 a day in total."

@@ -17,6 +17,8 @@ class Cause(Enum):
     EXPIRED = (4401, "the credential has expired", True)
     FORBIDDEN = (4403, "the credential lacks the role", True)
     DEAD = (4408, "no sign of life", True)
+    REPLACED = (4409, "a newer connection of this user took the place", True)
+    LIMITED = (4429, "this user has too many connections", True)
     FLOOD = (4429, "too many messages", True)
 
     @property

@@ -31,6 +31,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "The resource does not take this method"),
     "unsupported-media-type": (415, "The content type is not one this resource takes"),
+    "limited": (429, "The caller has all it may have"),
     "overloaded": (503, "The service is overloaded; try again"),
     "storage-full": (503, "The journal cannot be written now; try again"),
     "upstream": (503, "A service behind this one does not answer"),

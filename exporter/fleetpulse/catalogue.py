@@ -187,7 +187,7 @@ THRESHOLD = _metric(
     "gauge",
     "Configured alert thresholds, so that rules compare with configuration: error_rate, account_error_rate, "
     "cpu_warning, cpu_critical, memory_warning, memory_critical (ratios 0-1), heartbeat_silence_seconds, "
-    "error_rate_min_requests.",
+    "error_rate_min_requests, account_error_min_activities, account_idle_seconds.",
     ("name",),
 )
 
@@ -230,6 +230,53 @@ AGENTS_OVER_LIMIT = _metric(
     "agents_over_limit",
     "gauge",
     "Known agents without series of their own, because limits.agent_series is reached.",
+)
+
+# Group accounts -----------------------------------------------------------------------------------------------
+ACCOUNT_MESSAGES = _metric(
+    "account_messages_total", "counter", "Messages of each group account.", ("account_id",), durable=True
+)
+ACCOUNT_REPLIES = _metric(
+    "account_replies_total", "counter", "Replies of each group account.", ("account_id",), durable=True
+)
+ACCOUNT_REDPACKETS = _metric(
+    "account_redpackets_total", "counter", "Red packets of each group account.", ("account_id",), durable=True
+)
+ACCOUNT_ERRORS = _metric(
+    "account_errors_total", "counter", "Errors of each group account.", ("account_id",), durable=True
+)
+ACCOUNT_REPLY_SECONDS = _metric(
+    "account_reply_seconds_total",
+    "counter",
+    "Seconds that the replies of each group account took, as far as it told.",
+    ("account_id",),
+    durable=True,
+)
+ACCOUNT_TIMED_REPLIES = _metric(
+    "account_timed_replies_total",
+    "counter",
+    "Replies of each group account whose time is known.",
+    ("account_id",),
+    durable=True,
+)
+ACCOUNT_REPLY_DURATION = _metric(
+    "account_reply_duration_seconds",
+    "histogram",
+    "How long the replies of all group accounts took.",
+    buckets=LATENCY_BUCKETS,
+    durable=True,
+)
+ACCOUNT_ONLINE = _metric(
+    "account_online",
+    "gauge",
+    "1 while the group account is online, 0 once it says otherwise or is not heard for accounts.offline_after_seconds.",
+    ("account_id",),
+)
+ACCOUNT_SEEN = _metric(
+    "account_last_activity_timestamp_seconds", "gauge", "When the group account last did something.", ("account_id",)
+)
+ACCOUNTS = _metric(
+    "accounts", "gauge", "Known group accounts by state; exact even past the cap on account series.", ("state",)
 )
 
 # Live feed ----------------------------------------------------------------------------------------------------
@@ -335,6 +382,24 @@ OTLP_SPANS = _metric(
     ("outcome",),
 )
 
+# Events -------------------------------------------------------------------------------------------------------
+EVENTS = _metric(
+    "events_total", "counter", "Things that happened in the service, told of or recorded.", ("category",)
+)
+EVENTS_DROPPED = _metric(
+    "events_dropped_total",
+    "counter",
+    "Events that were told and not stored: too many waited, or they could not be. Audited calls are never among "
+    "them.",
+)
+EVENT_HANDLER_CALLS = _metric(
+    "event_handler_calls_total",
+    "counter",
+    "Events for each handler, by what became of them: done, failed, timeout (took too long) or dropped (a newer "
+    "one needed the place in the handler's queue).",
+    ("handler", "outcome"),
+)
+
 # Reports ------------------------------------------------------------------------------------------------------
 REPORT_MAILS = _metric(
     "report_mails_total",
@@ -381,6 +446,35 @@ SEARCH_REFUSED = _metric(
 )
 EXPORTS = _metric("exports_running", "gauge", "Exports that are being sent.")
 EXPORTED_ROWS = _metric("exported_rows_total", "counter", "Requests read for exports.")
+
+# Several replicas ---------------------------------------------------------------------------------------------
+CLUSTER_CONNECTED = _metric(
+    "cluster_connected", "gauge", "Whether Redis can be reached; no series where none is configured."
+)
+CLUSTER_REPLICAS = _metric("cluster_replicas", "gauge", "Other replicas that were heard of lately.")
+CLUSTER_RELAY_LAG = _metric(
+    "cluster_relay_lag_rows", "gauge", "Rows that other replicas have stored and that have not come here yet.", ("table",)
+)
+CLUSTER_MESSAGES = _metric(
+    "cluster_messages_total",
+    "counter",
+    "Messages between replicas: sent, received, dropped (Redis away, or the queue full; rows are asked for again), "
+    "broken (not understood).",
+    ("direction",),
+)
+CLUSTER_REPLAYS = _metric(
+    "cluster_replays_total",
+    "counter",
+    "Pages of rows that this replica asked others for (asked), read for them (answered), or did not, as too many "
+    "were asked for (refused).",
+    ("outcome",),
+)
+CLUSTER_LOST_ROWS = _metric(
+    "cluster_lost_rows_total",
+    "counter",
+    "Rows of other replicas that were deleted there before they could be had.",
+    ("table",),
+)
 
 # The service itself -------------------------------------------------------------------------------------------
 HTTP_REQUESTS = _metric("http_requests_total", "counter", "HTTP requests answered.", ("route", "code"))

@@ -12,7 +12,7 @@ try:
     import typer
     from rich.console import Console
 
-    from fleetpulse.cli import agent, check, demo, price, replay, report, serve, token, up
+    from fleetpulse.cli import agent, check, demo, live, price, replay, report, serve, token, up
     from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] == "fleetpulse":
@@ -58,6 +58,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(replay.replay)
 app.command()(agent.agent)
+app.command()(live.live)
 app.command()(report.report)
 app.command()(price.price)
 app.command()(check.check)

@@ -22,6 +22,7 @@ from fleetpulse.feed.messages import (
     Snapshot,
     StateChange,
     Subscribed,
+    TopicMessage,
     Update,
 )
 from fleetpulse.feed.positions import Positions, load_positions, save_positions
@@ -40,6 +41,7 @@ __all__ = [
     "StateChange",
     "Subscribed",
     "Token",
+    "TopicMessage",
     "Update",
     "load_positions",
     "save_positions",

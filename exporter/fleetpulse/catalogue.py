@@ -273,7 +273,10 @@ ACCOUNT_ONLINE = _metric(
     ("account_id",),
 )
 ACCOUNT_SEEN = _metric(
-    "account_last_activity_timestamp_seconds", "gauge", "When the group account last did something.", ("account_id",)
+    "account_last_activity_timestamp_seconds",
+    "gauge",
+    "When the group account last did something.",
+    ("account_id",),
 )
 ACCOUNTS = _metric(
     "accounts", "gauge", "Known group accounts by state; exact even past the cap on account series.", ("state",)

@@ -25,6 +25,7 @@ from pydantic import (
 MAX_INT = 2**53 - 1  # the largest integer that JSON clients, SQLite and Prometheus's floats all keep exact
 MAX_SECONDS = 1_000_000.0
 MAX_USD = 1_000_000.0
+MAX_COUNT = 1_000_000
 MAX_METADATA_BYTES = 16_384
 MAX_LABELS = 64
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -189,6 +190,63 @@ class RequestLog(Signal):
     def total_tokens(self) -> int:
         """The call's tokens: the reported total, or the sum of the parts where that is more."""
         return max(self.tokens_used or 0, (self.input_tokens or 0) + (self.output_tokens or 0))
+
+
+class Activity(Signal):
+    """Something that a group account did, or that it tells of itself.
+
+    `message`, `reply`, `redpacket` and `error` are counted; any other kind, such as `status`, is kept and changes
+    the account's state only.
+    """
+
+    kind: Status
+    """`message`, `reply`, `redpacket`, `error`, `status`, or another word."""
+    count: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
+    """How many of the kind it stands for."""
+    reply_time: Seconds | None = None
+    """Of a reply: seconds it took; of several, their mean."""
+    online: bool | None = None
+    """Whether the account is online now; whoever sends messages is, unless it says otherwise."""
+    activity_id: Identifier | None = None
+    """Unique; sent twice, it is stored once. Without one, sent twice is stored twice."""
+    timestamp: Timestamp | None = None
+    """When it happened; default: when it was received."""
+    account_name: Label | None = None
+    """For people; kept until another is told."""
+    text: Text | None = None
+    metadata: Metadata | None = None
+    """Anything else, up to 16,384 characters as JSON."""
+
+    @model_validator(mode="after")
+    def _only_replies_take_time(self) -> "Activity":
+        if self.reply_time is not None and self.kind != "reply":
+            raise ValueError("reply_time belongs to an activity of kind reply")
+        return self
+
+
+class AccountActivity(Activity):
+    """An activity that names its account, as in a batch of several accounts."""
+
+    account_id: Label
+
+
+class ChatMessage(Signal):
+    """One message of a chat: by whom (`user_id`), in which session, or to which user; to everyone where neither."""
+
+    message_id: Identifier
+    """Unique; sent twice, it is stored once."""
+    user_id: Identifier
+    text: Text
+    kind: Label = "text"
+    """`text`, `image`, `system`, … as the programs agree."""
+    stream: Label = "chat"
+    session_id: Identifier | None = None
+    recipient: Identifier | None = None
+    """The user it is to."""
+    timestamp: Timestamp | None = None
+    """When it was written; default: when it was received."""
+    metadata: Metadata | None = None
+    """Anything else, up to 16,384 characters as JSON."""
 
 
 class AlertEvent(Signal):

@@ -17,8 +17,10 @@ from fleetpulse.config.environment import (
     use_file,
 )
 from fleetpulse.config.money import Budget, LocalPrice, ModelPrice, Price, Scope
+from fleetpulse.config.notifications import Automatic, AutomaticKinds, DefaultChannels, Member, Notifications
 from fleetpulse.config.reports import Reports
 from fleetpulse.config.sections import (
+    Accounts,
     Agents,
     Auth,
     Journal,
@@ -35,17 +37,23 @@ from fleetpulse.config.settings import Settings, load
 
 __all__ = [
     "CLIENT_VARIABLES",
+    "Accounts",
     "Agents",
     "Alerting",
     "Auth",
+    "Automatic",
+    "AutomaticKinds",
     "Budget",
-    "Cluster",
     "Chat",
+    "Cluster",
+    "DefaultChannels",
     "Journal",
     "Limits",
     "Live",
     "LocalPrice",
+    "Member",
     "ModelPrice",
+    "Notifications",
     "OtlpIn",
     "OtlpOut",
     "Price",

@@ -49,6 +49,10 @@ class Limits(Section):
     agent_series: Positive = Field(10_000, description="Agents with series of their own.")
     agents: Positive = Field(50_000, description="Agents remembered at all; past it, new ones are refused.")
     alertnames: Positive = Field(200, description="Distinct `alertname` label values.")
+    accounts: Positive = Field(500, description="Distinct `account_id` label values.")
+    known_accounts: Positive = Field(
+        50_000, description="Group accounts remembered at all; past it, new ones are refused."
+    )
     top_users: Annotated[int, Field(ge=0, le=100)] = Field(
         10, description="Users named in series, those with most requests and most cost; 0 names nobody."
     )
@@ -79,7 +83,13 @@ class Thresholds(Section):
     error_rate_min_requests: Positive = Field(
         20, description="Requests it takes to judge an error rate: one failure of one request is no trend."
     )
-    account_error_rate: Ratio = Field(0.50, description="Failed share of one account's messages.")
+    account_error_rate: Ratio = Field(0.50, description="Errors among all that one account did.")
+    account_error_min_activities: Positive = Field(
+        20, description="Activities it takes to judge an account's error rate."
+    )
+    account_idle_seconds: Positive = Field(
+        3_600, description="An account that is online and did nothing for longer is idle."
+    )
     heartbeat_silence_seconds: Positive = Field(300, description="An agent silent for longer is offline.")
     cpu_warning: Ratio = Field(0.70, description="Yellow in dashboards.")
     cpu_critical: Ratio = Field(0.90, description="Red in dashboards, and an alert.")
@@ -97,6 +107,19 @@ class Agents(Section):
         3_600, description="An agent that reported `offline` is forgotten after this long."
     )
     save_interval_seconds: Annotated[float, Field(gt=0)] = Field(2.0, description="How often state is saved.")
+
+
+class Accounts(Section):
+    """Group accounts' state."""
+
+    offline_after_seconds: Positive = Field(
+        86_400, description="An account that was not heard for this long is offline."
+    )
+    forget_after_seconds: Positive = Field(
+        30 * 86_400,
+        description="An account that was not heard for this long is forgotten. Its counters stay; heard again, its "
+        "state begins anew.",
+    )
 
 
 class Live(Section):

@@ -19,8 +19,10 @@ from fleetpulse.config.chat import Chat
 from fleetpulse.config.cluster import Cluster
 from fleetpulse.config.environment import config_path
 from fleetpulse.config.money import Budget, LocalPrice
+from fleetpulse.config.notifications import Notifications
 from fleetpulse.config.reports import Reports
 from fleetpulse.config.sections import (
+    Accounts,
     Agents,
     Auth,
     Journal,
@@ -55,6 +57,7 @@ class Settings(BaseSettings):
     journal: Journal = Journal()
     thresholds: Thresholds = Thresholds()
     agents: Agents = Agents()
+    accounts: Accounts = Accounts()
     live: Live = Live()
     chat: Chat = Chat()
     search: Search = Search()
@@ -62,6 +65,7 @@ class Settings(BaseSettings):
     otlp_out: OtlpOut = OtlpOut()
     reports: Reports = Reports()
     alerting: Alerting = Alerting()
+    notifications: Notifications = Notifications()
     cluster: Cluster = Cluster()
     stack: Stack = Stack()
     budgets: tuple[Budget, ...] = Field(

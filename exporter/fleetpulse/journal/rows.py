@@ -101,7 +101,7 @@ class MessageRow(NamedTuple):
     """One stored message of a chat or of a recorded stream. Times are Unix seconds.
 
     `stream` is `chat` for Fleetpulse's own chat; `session_id` is the chat session or room, None where it is to one
-    user or to all. `metadata` is JSON.
+    user (`recipient`) or to all. `metadata` is JSON.
     """
 
     message_id: str
@@ -113,6 +113,7 @@ class MessageRow(NamedTuple):
     user_id: str
     text: str
     metadata: str | None = None
+    recipient: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The message as the API and the live feed show it."""
@@ -140,6 +141,7 @@ class ActivityRow(NamedTuple):
     online: int | None
     text: str | None = None
     metadata: str | None = None
+    account_name: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The activity as the API and the live feed show it."""

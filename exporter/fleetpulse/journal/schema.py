@@ -115,8 +115,10 @@ MIGRATIONS: tuple[str, ...] = (
         session_id TEXT,
         user_id TEXT NOT NULL,
         text TEXT NOT NULL,
-        metadata TEXT
+        metadata TEXT,
+        recipient TEXT
     );
+    CREATE INDEX messages_broadcast ON messages (id) WHERE session_id IS NULL AND recipient IS NULL;
     CREATE INDEX messages_session ON messages (session_id, id) WHERE session_id IS NOT NULL;
     CREATE TABLE activities (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -129,7 +131,8 @@ MIGRATIONS: tuple[str, ...] = (
         reply_time REAL,
         online INTEGER,
         text TEXT,
-        metadata TEXT
+        metadata TEXT,
+        account_name TEXT
     );
     CREATE TABLE events (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -153,9 +156,47 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX mailbox_user ON mailbox (user_id, id);
     CREATE TABLE accounts (
         account_id TEXT PRIMARY KEY,
-        received_at REAL NOT NULL,
-        state TEXT NOT NULL
+        account_name TEXT,
+        messages INTEGER NOT NULL,
+        replies INTEGER NOT NULL,
+        redpackets INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        timed_replies INTEGER NOT NULL,
+        reply_seconds REAL NOT NULL,
+        online INTEGER,
+        told_at REAL NOT NULL,
+        last_activity REAL NOT NULL,
+        newest_id INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE TRIGGER activities_accounts AFTER INSERT ON activities BEGIN
+        INSERT INTO accounts VALUES (
+            new.account_id,
+            new.account_name,
+            iif(new.kind = 'message', new.number, 0),
+            iif(new.kind = 'reply', new.number, 0),
+            iif(new.kind = 'redpacket', new.number, 0),
+            iif(new.kind = 'error', new.number, 0),
+            iif(new.kind = 'reply' AND new.reply_time IS NOT NULL, new.number, 0),
+            iif(new.kind = 'reply' AND new.reply_time IS NOT NULL, new.number * new.reply_time, 0.0),
+            coalesce(new.online, iif(new.kind IN ('message', 'reply', 'redpacket'), 1, NULL)),
+            min(coalesce(new.timestamp, new.received_at), new.received_at),
+            min(coalesce(new.timestamp, new.received_at), new.received_at),
+            new.id
+        ) ON CONFLICT (account_id) DO UPDATE SET
+            account_name = coalesce(excluded.account_name, account_name),
+            messages = messages + excluded.messages,
+            replies = replies + excluded.replies,
+            redpackets = redpackets + excluded.redpackets,
+            errors = errors + excluded.errors,
+            timed_replies = timed_replies + excluded.timed_replies,
+            reply_seconds = reply_seconds + excluded.reply_seconds,
+            online = iif(excluded.online IS NULL OR (online IS NOT NULL AND excluded.told_at < told_at),
+                online, excluded.online),
+            told_at = iif(excluded.online IS NULL, told_at,
+                iif(online IS NULL, excluded.told_at, max(told_at, excluded.told_at))),
+            last_activity = max(last_activity, excluded.last_activity),
+            newest_id = excluded.newest_id;
+    END;
     INSERT OR IGNORE INTO notes (name, value) VALUES ('journal.epoch', CAST(lower(hex(randomblob(6))) AS BLOB));
     """,
 )

@@ -17,6 +17,7 @@ from fleetpulse.budgets import Budgets, labels
 from fleetpulse.catalogue import Metric
 from fleetpulse.config import Budget, Thresholds
 from fleetpulse.instruments import Instruments
+from fleetpulse.series.accounts import AccountSeries
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.store import SeriesStore
 from fleetpulse.series.text import OPENMETRICS, header, labelled, number
@@ -36,9 +37,11 @@ class Exposition:
         thresholds: Thresholds,
         instruments: Instruments,
         clock: Callable[[], float] = time.time,
+        accounts: AccountSeries | None = None,
     ) -> None:
         self._store = store
         self._agents = agents
+        self._accounts = accounts or AccountSeries()
         self._budgets = budgets
         self._registry = instruments.registry
         self._clock = clock
@@ -60,6 +63,7 @@ class Exposition:
         yield encode(self._registry).removesuffix(EOF)
         yield from self._store.render(openmetrics=openmetrics)
         yield from self._agents.render(openmetrics=openmetrics)
+        yield from self._accounts.render(openmetrics=openmetrics)
         yield b"".join(self._budget_lines(openmetrics=openmetrics))
         if openmetrics:
             yield EOF

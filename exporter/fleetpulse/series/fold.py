@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 
 from fleetpulse import catalogue
@@ -16,12 +17,15 @@ from fleetpulse.journal.rows import (
     MAILBOX,
     MESSAGES,
     REQUESTS,
+    ActivityRow,
     AlertRow,
     RequestRow,
     Row,
     Table,
 )
 from fleetpulse.journal.totals import Deltas, Key, Total
+from fleetpulse.series.activities import fold_activities
+from fleetpulse.series.bounds import bucket_of, les, sum_of
 from fleetpulse.series.labels import LabelCaps
 
 NO_MODEL = "none"
@@ -35,12 +39,13 @@ KINDS = {  # what the signals of a table are called
 }
 RECEIVED_AT = attrgetter("received_at")
 BOUNDS = catalogue.REQUEST_DURATION.buckets
-LE = (*(repr(bound) for bound in BOUNDS), "+Inf")
-BUCKET = f"{catalogue.REQUEST_DURATION.name}_bucket"
-SUM = f"{catalogue.REQUEST_DURATION.name}_sum"
+LE = les(catalogue.REQUEST_DURATION)
+BUCKET = bucket_of(catalogue.REQUEST_DURATION)
+SUM = sum_of(catalogue.REQUEST_DURATION)
 CAPPED = {  # metric -> which of its labels are capped, in order
     catalogue.REQUESTS.name: ("source", "model", "status"),
     catalogue.ALERT_EVENTS.name: ("alertname",),
+    catalogue.ACCOUNT_MESSAGES.name: ("account_id",),
 }
 
 
@@ -76,7 +81,7 @@ class _Sums:
 
 
 class SeriesFold:
-    """Folds request logs and alert events; owns the label caps and the budgets' spend."""
+    """Folds request logs, alert events and activities; owns the label caps and the budgets' spend."""
 
     def __init__(self, limits: Limits, budgets: Budgets) -> None:
         self._budgets = budgets
@@ -89,6 +94,7 @@ class SeriesFold:
                 "model": limits.models,
                 "status": limits.statuses,
                 "alertname": limits.alertnames,
+                "account_id": limits.accounts,
             }
         )
 
@@ -107,6 +113,9 @@ class SeriesFold:
         deltas[Key(catalogue.SIGNALS.name, (kind, "duplicate"))] += duplicates
         if table is ALERTS:
             self._alerts(deltas, (row for row in new if isinstance(row, AlertRow)))
+        elif table is ACTIVITIES:
+            activities = (row for row in new if isinstance(row, ActivityRow))
+            fold_activities(deltas, activities, partial(self._folded, deltas, "account_id"))
         elif table is REQUESTS:
             for rows in self._by_period([row for row in new if isinstance(row, RequestRow)]):
                 self._requests(deltas, rows)

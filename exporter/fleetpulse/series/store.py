@@ -12,16 +12,18 @@ from math import fsum
 from fleetpulse import catalogue
 from fleetpulse.catalogue import Metric
 from fleetpulse.journal.rows import RequestRow
-from fleetpulse.journal.totals import Changes, Key, Total
+from fleetpulse.journal.totals import Changes, Total
+from fleetpulse.series.bounds import bucket_of, les, sum_of
 from fleetpulse.series.exemplars import exemplar
-from fleetpulse.series.fold import BOUNDS, BUCKET, LE, NO_MODEL, SUM
+from fleetpulse.series.fold import BOUNDS, LE, NO_MODEL
 from fleetpulse.series.text import header, labelled, number
 
 DURABLE = {metric.name: metric for metric in catalogue.METRICS if metric.durable}
 SUM_PART = "sum"
 RENDERED = 50  # children in one step: a changed histogram takes 20 microseconds
 REMEMBERED = 8  # newest rows of one transaction that may become exemplars
-HISTOGRAM_PARTS = (BUCKET, SUM)
+BUCKETS = {bucket_of(metric): metric for metric in DURABLE.values() if metric.kind == "histogram"}
+SUMS = {sum_of(metric): metric for metric in DURABLE.values() if metric.kind == "histogram"}
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Child:
         names = (*self.metric.labels, "le")
         counts = self._bucket_counts()
         count, lines = 0.0, []
-        for bound in LE:
+        for bound in counts:
             count += counts[bound]
             row = self.exemplars.get(bound) if openmetrics else None
             block = labelled(names, (*self.labels, bound))
@@ -75,10 +77,10 @@ class Child:
 
     def _bucket_counts(self) -> dict[str, float]:
         """Counts by the catalogue's bounds; what older bounds counted goes to the bucket that holds it now."""
-        counts = dict.fromkeys(LE, 0.0)
+        counts = dict.fromkeys(les(self.metric), 0.0)
         for bound, total in self.parts.items():
             if bound != SUM_PART:
-                counts[next(current for current in LE if float(current) >= float(bound))] += total.value
+                counts[next(current for current in counts if float(current) >= float(bound))] += total.value
         return counts
 
     def _created(self, block: str, created: float) -> str:
@@ -105,8 +107,11 @@ class SeriesStore:
                 self._unpriced[key.labels] = total.value
             elif key.metric == catalogue.BUDGET_CORRECTED.name:
                 self._corrected[key.labels] = total.value
-            elif key.metric in HISTOGRAM_PARTS:
-                self._set_part(key, total)
+            elif key.metric in BUCKETS:
+                *labels, bound = key.labels
+                self.child(BUCKETS[key.metric], tuple(labels)).set(bound, total)
+            elif key.metric in SUMS:
+                self.child(SUMS[key.metric], key.labels).set(SUM_PART, total)
             elif key.metric in DURABLE:
                 self.child(DURABLE[key.metric], key.labels).set("", total)
 
@@ -133,6 +138,10 @@ class SeriesStore:
     def unpricing(self) -> Mapping[tuple[str, ...], float]:
         """The requests without a cost of every budget and period that is kept."""
         return self._unpriced
+
+    def has(self, metric: Metric, labels: tuple[str, ...]) -> bool:
+        """Whether there is a child of these labels."""
+        return labels in self._children[metric.name]
 
     def child(self, metric: Metric, labels: tuple[str, ...]) -> Child:
         """The child of these labels, made where it is new."""
@@ -166,10 +175,3 @@ class SeriesStore:
         *budget, start = labels
         self._periods.setdefault(tuple(budget), {})[start] = spent
         self._spend[labels] = spent
-
-    def _set_part(self, key: Key, total: Total) -> None:
-        if key.metric == SUM:
-            self.child(catalogue.REQUEST_DURATION, key.labels).set(SUM_PART, total)
-            return
-        *labels, bound = key.labels
-        self.child(catalogue.REQUEST_DURATION, tuple(labels)).set(bound, total)

@@ -1,13 +1,17 @@
 """The way of a signal: what takes it in, keeps it, counts it and tells of it."""
 
+import socket
 from dataclasses import dataclass
 
 from fleetpulse.budgets import Budgets
 from fleetpulse.config import Settings
+from fleetpulse.events import Events
 from fleetpulse.fleet import Fleet
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
+from fleetpulse.journal.history import ALERT_STREAM, REQUEST_STREAM, JournalHistory
 from fleetpulse.live import Hub, Policy
+from fleetpulse.live.bus import Bus, LocalBus
 from fleetpulse.pipeline import Pipeline, alert_json
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.agents import AgentSeries
@@ -30,6 +34,8 @@ class Core:
     journal: Journal
     fleet: Fleet
     hub: Hub
+    bus: Bus
+    events: Events
     pricer: Pricer
     pipeline: Pipeline
     exposition: Exposition
@@ -50,11 +56,27 @@ def make_core(settings: Settings) -> Core:
     fleet.restore(journal.saved_agents())
     hub = Hub(settings.live, instruments)
     declare_topics(hub, fleet, journal)
+    bus = LocalBus(f"{socket.gethostname()}:{settings.port}")
+    events = Events(journal, bus.replica, instruments)
     pricer = Pricer(settings.prices)
     pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
     exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
     users = Users(settings.limits.top_users, instruments)
-    return Core(settings, instruments, budgets, store, journal, fleet, hub, pricer, pipeline, exposition, users)
+    return Core(
+        settings,
+        instruments,
+        budgets,
+        store,
+        journal,
+        fleet,
+        hub,
+        bus,
+        events,
+        pricer,
+        pipeline,
+        exposition,
+        users,
+    )
 
 
 def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
@@ -68,5 +90,5 @@ def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
         return [alert_json(row) for row in journal.recent_alerts(RECENT_ALERTS)]
 
     hub.declare("agents", policy=Policy.STATE, snapshot=agents)
-    hub.declare("alerts", policy=Policy.EVENT, snapshot=alerts)
-    hub.declare("requests", policy=Policy.EVENT)
+    hub.declare("alerts", Policy.EVENT, alerts, history=JournalHistory(journal, ALERT_STREAM))
+    hub.declare("requests", Policy.EVENT, history=JournalHistory(journal, REQUEST_STREAM))

@@ -79,6 +79,7 @@ async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]
     """Starts the parts in order; returns the background tasks that `shut_down` ends."""
     known = parts.journal.newest_id(REQUESTS)
     parts.journal.start(lambda table, rows, first: _stored(parts, table, rows, first))
+    parts.events.start()
     await parts.pipeline.settle_budgets()
     await parts.outlets.start()
     parts.pipeline.start()
@@ -106,6 +107,7 @@ async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asynci
     for upstream in parts.upstreams:
         await upstream.close()
     await parts.pipeline.drain()
+    await parts.events.stop()
     await parts.outlets.stop()
     await parts.journal.stop()
     log.info("stopped")

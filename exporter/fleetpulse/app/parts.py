@@ -10,6 +10,7 @@ from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
 from fleetpulse.auth import Authenticator
 from fleetpulse.config import Settings, otel_variables
+from fleetpulse.events import Events
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, Retention
 from fleetpulse.live import Hub
@@ -62,6 +63,7 @@ class Parts:
     journal: Journal
     pipeline: Pipeline
     hub: Hub
+    events: Events
     users: Users
     ops: OpsEndpoints
     outlets: Outlets
@@ -96,6 +98,7 @@ def build(settings: Settings) -> Parts:
         core.journal,
         core.pipeline,
         core.hub,
+        core.events,
         core.users,
         ops,
         outlets,

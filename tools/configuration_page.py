@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from fleetpulse.config import Budget, LocalPrice, Section, Settings
 from fleetpulse.config.alerting import Alerting
+from fleetpulse.config.notifications import Notifications
 from fleetpulse.sinks.variables import READ
 
 PREFACE = """\
@@ -94,6 +95,7 @@ def page() -> str:
             parts.append(_standard_variables())
     parts += [_list_table("budgets", Budget), _list_table("prices", LocalPrice)]
     parts += [_list_table(f"alerting.{name}", item) for name, item in _items(Alerting)]
+    parts += [_list_table(f"notifications.{name}", item) for name, item in _items(Notifications)]
     return "\n".join(parts)
 
 

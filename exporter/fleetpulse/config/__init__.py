@@ -17,7 +17,7 @@ from fleetpulse.config.environment import (
     use_file,
 )
 from fleetpulse.config.money import Budget, LocalPrice, ModelPrice, Price, Scope
-from fleetpulse.config.notifications import Automatic, AutomaticKinds, DefaultChannels, Member, Notifications
+from fleetpulse.config.notifications import Automatic, AutomaticKind, Member, Notifications
 from fleetpulse.config.reports import Reports
 from fleetpulse.config.sections import (
     Accounts,
@@ -42,11 +42,10 @@ __all__ = [
     "Alerting",
     "Auth",
     "Automatic",
-    "AutomaticKinds",
+    "AutomaticKind",
     "Budget",
     "Chat",
     "Cluster",
-    "DefaultChannels",
     "Journal",
     "Limits",
     "Live",

@@ -118,7 +118,6 @@ MIGRATIONS: tuple[str, ...] = (
         metadata TEXT,
         recipient TEXT
     );
-    CREATE INDEX messages_broadcast ON messages (id) WHERE session_id IS NULL AND recipient IS NULL;
     CREATE INDEX messages_session ON messages (session_id, id) WHERE session_id IS NOT NULL;
     CREATE TABLE activities (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -197,6 +196,47 @@ MIGRATIONS: tuple[str, ...] = (
             last_activity = max(last_activity, excluded.last_activity),
             newest_id = excluded.newest_id;
     END;
+    CREATE TABLE notifications (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        notification_id TEXT NOT NULL UNIQUE,
+        created_at REAL NOT NULL,
+        level TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        repeats INTEGER NOT NULL DEFAULT 0,
+        document TEXT NOT NULL
+    );
+    CREATE TABLE notification_outcomes (
+        number INTEGER NOT NULL REFERENCES notifications (id),
+        audience TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        channel TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        changed_at REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        due_at REAL,
+        expires_at REAL NOT NULL,
+        PRIMARY KEY (number, audience, recipient, channel)
+    ) WITHOUT ROWID;
+    CREATE INDEX notification_outcomes_due ON notification_outcomes (due_at) WHERE due_at IS NOT NULL;
+    CREATE INDEX notification_outcomes_recipient ON notification_outcomes (audience, recipient, number);
+    CREATE TABLE notification_keys (
+        dedup_key TEXT NOT NULL,
+        audience TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        until REAL NOT NULL,
+        PRIMARY KEY (dedup_key, audience, recipient)
+    ) WITHOUT ROWID;
+    CREATE INDEX notification_keys_until ON notification_keys (until);
+    CREATE TABLE notification_preferences (
+        user_id TEXT PRIMARY KEY,
+        changed_at REAL NOT NULL,
+        changed_by TEXT NOT NULL,
+        preferences TEXT NOT NULL
+    ) WITHOUT ROWID;
     INSERT OR IGNORE INTO notes (name, value) VALUES ('journal.epoch', CAST(lower(hex(randomblob(6))) AS BLOB));
     """,
 )

@@ -148,7 +148,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "(required)"
     value = field.default
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "(none)"
     if isinstance(value, tuple):
         return f"`{json.dumps(value)}`" if all(isinstance(each, str) for each in value) else "see below"
@@ -171,6 +171,8 @@ def _kind(annotation: Any) -> str:
         return _kind(args[0])
     if origin in (Union, types.UnionType):
         return _kind(next(arg for arg in args if arg is not type(None)))
+    if origin is dict:
+        return "object of objects"
     if origin is tuple:
         return f"list of {_kind(args[0])}"
     if annotation not in KINDS and issubclass(annotation, Section):

@@ -1,7 +1,7 @@
 """The sections of the configuration: every setting with its default, its bounds and what it does."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -141,6 +141,20 @@ class Live(Section):
     messages_per_second: Positive = Field(50, description="Messages a client may send a second, on average.")
     ping_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="Ping interval.")
     dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")
+
+
+class Plugins(Section):
+    """Plug-ins: packages that are installed beside Fleetpulse and take part in it."""
+
+    enabled: tuple[str, ...] = Field(
+        (), description="Names of the plug-ins to load, in this order; others do nothing."
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        "stop", description="A plug-in that cannot be loaded stops the start, or is left out and logged."
+    )
+    settings: Annotated[dict[str, dict[str, Any]], Field(repr=False)] = Field(
+        {}, description="What each plug-in gets as settings of its own, by its name."
+    )
 
 
 class OtlpOut(Section):

@@ -30,6 +30,7 @@ from fleetpulse.config.sections import (
     Live,
     OtlpIn,
     OtlpOut,
+    Plugins,
     Search,
     Stack,
     Thresholds,
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     search: Search = Search()
     otlp_in: OtlpIn = OtlpIn()
     otlp_out: OtlpOut = OtlpOut()
+    plugins: Plugins = Plugins()
     reports: Reports = Reports()
     alerting: Alerting = Alerting()
     notifications: Notifications = Notifications()

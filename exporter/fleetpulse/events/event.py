@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from fleetpulse.journal import EventRow, rfc3339
@@ -71,12 +70,23 @@ def cut(text: str, most: int) -> str:
 
 
 def _bounded(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """The detail within its bounds; one that is too large all the same keeps its single values only."""
+    """The detail within its bounds; one that is too large all the same keeps its first values, and says so."""
     whole = _Cutter().pairs(detail, DETAIL_DEPTH)
-    if len(json.dumps(whole, ensure_ascii=False).encode()) <= DETAIL_BYTES:
+    left = DETAIL_BYTES - _size(whole)
+    if left >= 0:
         return whole
-    kept = {name: value for name, value in whole.items() if not isinstance(value, (dict, list))}
-    return dict(islice(kept.items(), 20)) | {"cut": True}
+    kept: dict[str, Any] = {"cut": True}
+    left = DETAIL_BYTES - _size(kept)
+    for name, value in whole.items():
+        left -= _size({name: value})
+        if left < 0:
+            break
+        kept[name] = value
+    return kept
+
+
+def _size(detail: Mapping[str, Any]) -> int:
+    return len(json.dumps(detail, ensure_ascii=False).encode())
 
 
 class _Cutter:

@@ -10,7 +10,7 @@ import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
@@ -25,7 +25,8 @@ DRAIN_SECONDS = 2.0
 MAX_HANDLERS = 256
 EVERY_KIND = "*"
 OUTCOMES = ("done", "failed", "timeout", "dropped")
-Handler = Callable[[Event], Awaitable[None] | None]
+Handler = Callable[[Event], object]
+"""What is called with an event; what an `async def` returns is awaited."""
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +73,9 @@ class Worker:
             if self._thread is not None:
                 return await self._on_thread(self._thread, event)
             async with asyncio.timeout(self._seconds):
-                await _awaited(self._handler(event))
+                returned = self._handler(event)
+                if inspect.isawaitable(returned):
+                    await returned
         except TimeoutError:
             log.warning("the handler %s took longer than %g s and was cancelled", self._name, self._seconds)
             return "timeout"
@@ -193,11 +196,6 @@ def _finish(future: asyncio.Future[None], raised: Exception | None) -> None:
 def _is_async(handler: Handler) -> bool:
     call = getattr(handler, "func", handler)  # functools.partial
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
-
-
-async def _awaited(result: Awaitable[None] | None) -> None:
-    if result is not None:
-        await result
 
 
 def _name_of(handler: Handler) -> str:

@@ -21,7 +21,7 @@ from fleetpulse.config import Settings
 from fleetpulse.errors import OverloadedError, StorageFullError
 from fleetpulse.fleet import Agent, Fleet
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal import Journal, RequestRow
+from fleetpulse.journal import AlertRow, Journal, RequestRow, Stored
 from fleetpulse.pipeline import Pipeline, Receipt
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.fold import SeriesFold
@@ -38,6 +38,7 @@ class Listener:
     told: list[tuple[str, str, str | None, object]] = field(default_factory=list)
     witness: Callable[[], None] = lambda: None
     broken: bool = False
+    ids: list[int] = field(default_factory=list)
 
     def publish_many(self, topic: str, items: Sequence[tuple[str | None, object]], *, kind: str = "event") -> None:
         """Hears of many things."""
@@ -45,6 +46,12 @@ class Listener:
             raise RuntimeError("the hub is broken")
         self.witness()
         self.told += [(topic, kind, key, data) for key, data in items]
+
+    def publish_rows(self, family: str, rows: Sequence[Stored]) -> None:
+        """Hears of rows, alerts as the feed shows them."""
+        shown = [(row.key, row.data.as_json() if isinstance(row.data, AlertRow) else row.data) for row in rows]
+        self.ids += [row.offset for row in rows]
+        self.publish_many(family, shown)
 
     def keys(self, topic: str) -> list[str | None]:
         return [key for where, _, key, _ in self.told if where == topic]

@@ -30,6 +30,7 @@ from fleetpulse.journal import (
     Table,
     Total,
 )
+from fleetpulse.journal.history import ALERT_STREAM, REQUEST_STREAM, Stored
 from fleetpulse.otlp.checked import CheckedLog
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.store import REMEMBERED, SeriesStore
@@ -40,6 +41,7 @@ SWEEP_SECONDS = 1.0
 SWEEP_AGENTS = 250  # agents looked at in one step of a sweep, and states saved in one write: each holds up nobody
 SAVE_AGENTS = 250
 PAUSE_SECONDS = 0.01  # between such steps
+STREAMS = {ALERTS: (ALERT_STREAM,), REQUESTS: (REQUEST_STREAM,)}  # what a table's rows are in the live feed
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +50,9 @@ class Publisher(Protocol):
 
     def publish_many(self, topic: str, items: Sequence[tuple[str | None, object]], *, kind: str = "event") -> None:
         """Tells a topic's listeners of many things in order; never waits."""
+
+    def publish_rows(self, family: str, rows: Sequence[Stored]) -> object:
+        """Tells of rows that are stored, with their ids; never waits."""
 
 
 class Receipt(NamedTuple):
@@ -116,13 +121,13 @@ class Pipeline:
 
     def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""
-        del first_id
-        if table is ALERTS:
-            alerts = [row for row in rows if isinstance(row, AlertRow)]
-            self._tell("alerts", [(row.fingerprint, alert_json(row)) for row in alerts])
-        elif table is REQUESTS:
+        if table is REQUESTS:
             self._store.remember([row for row in rows[-REMEMBERED:] if isinstance(row, RequestRow)])
-            self._tell("requests", [(row[0], row) for row in rows])
+        for stream in STREAMS.get(table, ()):
+            try:
+                self._hub.publish_rows(stream.family, stream.stored(rows, first_id))
+            except Exception:
+                log.exception("the live feed could not be told of %s", stream.family)
 
     def heartbeat(self, agent_id: str, heartbeat: Heartbeat, pool_id: str | None = None) -> None:
         """Takes one heartbeat in. Raises OverloadedError for a new agent past the limits."""

@@ -4,7 +4,8 @@ from fleetpulse.errors import NotFoundError, OverloadedError
 from fleetpulse.live.audience import Audience
 from fleetpulse.live.encoders import LiveEncoder
 from fleetpulse.live.limits import Seats, TokenBucket
-from fleetpulse.live.topics import EVENT, LEAST_KEPT, MAX_KEPT, STATE, Family, Position, Topic, Topics
+from fleetpulse.live.topics import EVENT, LEAST_KEPT, MAX_KEPT, STATE, Family, Topic, Topics
+from fleetpulse.live.wires import WEBSOCKET
 
 
 def topic(count: int, keep: int, at: float = 0.0) -> Topic:
@@ -26,8 +27,8 @@ def test_history_is_bounded_by_count_and_age() -> None:
 
 def test_what_is_still_to_be_flushed_is_kept_beyond_the_bound() -> None:
     kept = topic(0, keep=4)
-    audience = Audience(kept, LiveEncoder(), None)
-    kept.audiences[audience.encoder, None] = audience
+    audience = Audience(kept, LiveEncoder(), None, WEBSOCKET)
+    kept.audiences[audience.key] = audience
     kept.append([(None, n) for n in range(10)], kind="event", at=0.0, keep=4)
     kept.forget(before=1_000.0)
     assert [message.offset for message in kept.between(0, 10)] == list(range(1, 11))
@@ -39,8 +40,9 @@ def test_what_is_still_to_be_flushed_is_kept_beyond_the_bound() -> None:
 @pytest.mark.parametrize(("offset", "recovers"), [(10, True), (9, True), (6, True), (5, False), (11, False)])
 def test_resume_needs_everything_after_the_offset(offset: int, *, recovers: bool) -> None:
     kept = topic(10, keep=4)
-    assert kept.recovers(Position(kept.epoch, offset)) == recovers
-    assert not kept.recovers(Position("another", offset))
+    audience = Audience(kept, LiveEncoder(), None, WEBSOCKET)
+    assert audience.opening({kept.epoch: offset}, now=0.0).recovered == recovers
+    assert not audience.opening({"another": offset}, now=0.0).recovered
 
 
 def test_families_are_declared_once_and_state_needs_a_snapshot() -> None:
@@ -57,13 +59,13 @@ def test_topics_make_room_by_the_longest_silent_unheard_one() -> None:
     topics = Topics(2, 10)
     topics.declare(Family("requests", EVENT, None))
     old, heard = topics.open("requests/old"), topics.open("requests/heard")
-    audience = Audience(heard, LiveEncoder(), None)
-    heard.audiences[audience.encoder, None] = audience
+    audience = Audience(heard, LiveEncoder(), None, WEBSOCKET)
+    heard.audiences[audience.key] = audience
     topics.open("requests/new")
     assert topics.get("requests/old") is None
     assert topics.open("requests/old").epoch != old.epoch
     last = topics.open("requests/old")
-    last.audiences[audience.encoder, None] = audience
+    last.audiences[audience.key] = audience
     with pytest.raises(OverloadedError, match="max_topics"):
         topics.open("requests/more")
 

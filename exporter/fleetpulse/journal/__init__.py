@@ -1,6 +1,8 @@
 """The journal: SQLite, one writer thread with group commit, persisted totals in the same transaction."""
 
+from fleetpulse.journal.accounts import AccountState, ForgetAccounts
 from fleetpulse.journal.following import Numbered, Page, newest_id, oldest_id, received_after, rows_after
+from fleetpulse.journal.history import History, JournalHistory, Stored, Stream
 from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
 from fleetpulse.journal.notes import SaveNote, read_note
 from fleetpulse.journal.retention import Retention
@@ -30,6 +32,7 @@ __all__ = [
     "MAILBOX",
     "MESSAGES",
     "REQUESTS",
+    "AccountState",
     "ActivityRow",
     "Adjustment",
     "AgentState",
@@ -37,7 +40,10 @@ __all__ = [
     "Changes",
     "Deltas",
     "EventRow",
+    "ForgetAccounts",
+    "History",
     "Journal",
+    "JournalHistory",
     "Key",
     "MailRow",
     "MessageRow",
@@ -51,6 +57,8 @@ __all__ = [
     "SaveNote",
     "Scope",
     "Spent",
+    "Stored",
+    "Stream",
     "Table",
     "Total",
     "newest_id",

@@ -16,6 +16,8 @@ from pathlib import Path
 from fleetpulse import catalogue, config
 from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
+from fleetpulse.journal.accounts import AccountState, read_account, read_accounts
+from fleetpulse.journal.following import oldest_id
 from fleetpulse.journal.notes import read_note
 from fleetpulse.journal.rows import ALERTS, REQUESTS, TABLES, AlertRow, Row, Table
 from fleetpulse.journal.schema import open_reader, open_writer
@@ -119,6 +121,14 @@ class Journal:
         rows = self._reader.execute("SELECT agent_id, received_at, state FROM agents ORDER BY received_at")
         return [AgentState(*row) for row in rows]
 
+    def saved_accounts(self) -> list[AccountState]:
+        """Every group account's state, as of its newest stored activity."""
+        return read_accounts(self._reader)
+
+    def saved_account(self, account_id: str) -> AccountState | None:
+        """One group account's state."""
+        return read_account(self._reader, account_id)
+
     def extent(self, table: Table) -> tuple[int, float | None]:
         """How many rows a table keeps (ids have no holes but at the old end), and when its oldest was received."""
         (first, last) = self._reader.execute(f"SELECT min(id), max(id) FROM {table.name}").fetchone()  # noqa: S608
@@ -134,6 +144,10 @@ class Journal:
         """The id of the newest row that a table ever had, 0 where there was none."""
         row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,)).fetchone()
         return int(row[0]) if row else 0
+
+    def oldest_id(self, table: Table) -> int:
+        """The id of the oldest row that is kept, or of the next one to come."""
+        return oldest_id(self._reader, table)
 
     def used_bytes(self) -> int:
         """Bytes of pages in use, without free ones and without the write-ahead log."""

@@ -3,6 +3,7 @@
 from fleetpulse.live.closing import Cause
 from fleetpulse.live.encoders import AlertEncoder, Encoder, LiveEncoder, PoolEncoder
 from fleetpulse.live.filters import Filter
+from fleetpulse.live.history import History, Page, Stored
 from fleetpulse.live.hub import Hub
 from fleetpulse.live.topics import EVENT, STATE, Policy, Position
 
@@ -13,9 +14,12 @@ __all__ = [
     "Cause",
     "Encoder",
     "Filter",
+    "History",
     "Hub",
     "LiveEncoder",
+    "Page",
     "Policy",
     "PoolEncoder",
     "Position",
+    "Stored",
 ]

@@ -1,85 +1,109 @@
-"""Audiences: the subscriptions to one topic that see the same bytes, because encoder and filter are the same."""
+"""Audiences: the subscriptions to one topic that see the same bytes: encoder, filter and wire are the same."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fleetpulse.live import frames
 from fleetpulse.live.client import Client
 from fleetpulse.live.encoders import Encoder
 from fleetpulse.live.filters import Filter, Filtered
-from fleetpulse.live.messages import Message, fields_of
-from fleetpulse.live.topics import EVENT, STATE, Position, Topic
+from fleetpulse.live.messages import Hole, Message, fields_of
+from fleetpulse.live.topics import STATE, Positions, Topic
+from fleetpulse.live.wires import Places, Wire
 
-AudienceKey = tuple[Encoder, Filter | None]
+AudienceKey = tuple[Encoder, Filter | None, Wire]
 OPENING_SECONDS = 1.0  # how long the bytes for newcomers are shared while nothing new is published
 OPENINGS = 8
 
 
 class Opening(NamedTuple):
-    """What a newcomer gets before the live stream; `offset` is where it stands before `frames`."""
+    """What a newcomer gets before the live stream.
 
-    offset: int
+    `begun` is where it stands before `frames`, `seen` after them. `behind`: what is missing is read from the
+    history.
+    """
+
+    begun: Positions
     recovered: bool
     frames: bytes
+    seen: dict[str, int]
+    behind: bool = False
 
 
 class Subscription:
-    """One client's place in one audience. `cursor` counts only while the client is not in step (`Delivery`)."""
+    """One client's place in one audience.
 
-    __slots__ = ("audience", "client", "cursor", "stalled")
+    `cursor` and `seen` count only while the client is not in step (`Delivery`): it has everything up to the message
+    numbered `cursor`, and of each origin everything up to `seen`. `lacks`: the history has to be read first.
+    """
 
-    def __init__(self, client: Client, audience: "Audience", cursor: int) -> None:
+    __slots__ = ("audience", "client", "cursor", "lacks", "reading", "seen", "stalled")
+
+    def __init__(self, client: Client, audience: "Audience", cursor: int, seen: dict[str, int]) -> None:
         self.client = client
         self.audience = audience
         self.cursor = cursor
+        self.seen = seen
         self.stalled = False
+        self.lacks = False
+        self.reading = False
 
 
 class Audience:
     """Encodes for its members. `members` are in step with the topic; `size` counts those behind too.
 
-    `told` is the offset that filtered members know of.
+    `told` is the number of the message that filtered members know of.
     """
 
-    __slots__ = ("_hidden", "_openings", "_stamp", "encoder", "members", "size", "told", "topic", "where")
+    __slots__ = ("_hidden", "_openings", "_stamp", "encoder", "members", "size", "told", "topic", "where", "wire")
 
-    def __init__(self, topic: Topic, encoder: Encoder, where: Filter | None) -> None:
+    def __init__(self, topic: Topic, encoder: Encoder, where: Filter | None, wire: Wire) -> None:
         self.topic = topic
         self.encoder = encoder
         self.where = where
+        self.wire = wire
         self.members: dict[Subscription, None] = {}  # in order of arrival: sockets lie in memory in that order
         self.size = 0
         self.told = topic.flushed
         self._hidden: set[str | None] = set()
-        self._openings: dict[Position | None, Opening] = {}
-        self._stamp = (-1, 0.0)
+        self._openings: dict[tuple[tuple[str, int], ...] | None, Opening] = {}
+        self._stamp = (-1, -1, 0.0)
 
-    def live(self, messages: Iterable[Message], encoded: dict[int, bytes]) -> list[bytes]:
-        """Frames of new messages for the members; `encoded` shares them between filters of one encoder."""
+    @property
+    def key(self) -> AudienceKey:
+        """What its members have in common."""
+        return self.encoder, self.where, self.wire
+
+    def live(self, messages: Sequence[Message], encoded: dict[int, bytes], places: Places | None) -> list[bytes]:
+        """Frames of new messages for the members; `encoded` shares them between filters of one encoder and wire."""
         result = []
         for item in self._chosen(messages, self._hidden):
-            frame = None if item.left else encoded.get(item.message.offset)
+            message = item.message
+            frame = None if item.left else encoded.get(message.seq)
             if frame is None:
-                frame = self._frame(item)
+                frame = self._frame(item, places)
                 if not item.left:
-                    encoded[item.message.offset] = frame
+                    encoded[message.seq] = frame
             result.append(frame)
-            self.told = item.message.offset
-        return result
+            self.told = message.seq
+        return self._with_receipt(result, messages)
 
-    def replay(self, messages: Iterable[Message]) -> list[bytes]:
+    def replay(self, messages: Sequence[Message], places: Places | None) -> list[bytes]:
         """Frames of kept messages for one client that missed them."""
-        return [self._frame(item) for item in self._chosen(messages, set())]
+        return self._with_receipt([self._frame(item, places) for item in self._chosen(messages, set())], messages)
 
-    def gap(self, first: int, last: int) -> list[bytes]:
-        """Frames that name the lost offsets first..last."""
-        return _framed(self.encoder.gap(self.topic, first, last))
+    def gap(self, epoch: str, first: int, last: int) -> list[bytes]:
+        """Frames that name the lost offsets first..last of an origin."""
+        return self.framed(self.encoder.gap(self.topic, epoch, first, last))
 
-    def position(self, offset: int) -> list[bytes]:
+    def position(self, positions: Positions) -> list[bytes]:
         """Frames that tell members of a filtered audience where the stream is."""
-        return _framed(self.encoder.position(self.topic, offset)) if self.where else []
+        return self.tell(positions) if self.where else []
 
-    def snapshot(self) -> list[bytes]:
+    def tell(self, positions: Positions, places: Places | None = None) -> list[bytes]:
+        """Frames that tell where the stream is."""
+        return self.framed(self.encoder.position(self.topic, positions), places)
+
+    def snapshot(self, places: Places | None = None) -> list[bytes]:
         """Frames of the full state now; none where the family has no snapshot."""
         take = self.topic.family.snapshot
         if take is None:
@@ -87,37 +111,96 @@ class Audience:
         items = take(self.topic.name)
         if self.where is not None:
             items = [item for item in items if self.where.matches(fields_of(item))]
-        return _framed(self.encoder.snapshot(self.topic, items))
+        return self.framed(self.encoder.snapshot(self.topic, items), places)
 
-    def opening(self, resume: Position | None, now: float) -> Opening:
+    def opening(self, resume: Mapping[str, int] | None, now: float) -> Opening:
         """What a newcomer gets; made once for newcomers that come together with the same position."""
-        stamp, made = self._stamp
-        if stamp != self.topic.offset or now - made > OPENING_SECONDS or len(self._openings) >= OPENINGS:
+        seq, floor, made = self._stamp
+        topic = self.topic
+        if (
+            (seq, floor) != (topic.seq, topic.first)
+            or now - made > OPENING_SECONDS
+            or len(self._openings) >= OPENINGS
+        ):
             self._openings.clear()
-            self._stamp = (self.topic.offset, now)
-        opening = self._openings.get(resume)
+            self._stamp = (topic.seq, topic.first, now)
+        key = None if resume is None else tuple(sorted(resume.items()))
+        opening = self._openings.get(key)
         if opening is None:
-            opening = self._openings[resume] = self._open(resume)
+            opening = self._openings[key] = self._open(resume)
         return opening
 
     def subscribed(self, opening: Opening, tag: Any) -> bytes:
         """Frames of the answer to one newcomer."""
-        answer = self.encoder.subscribed(self.topic, opening.offset, recovered=opening.recovered, tag=tag)
-        return b"".join(_framed(answer))
+        answer = self.encoder.subscribed(self.topic, opening.begun, recovered=opening.recovered, tag=tag)
+        return b"".join(self.framed(answer))
 
-    def _open(self, resume: Position | None) -> Opening:
+    def framed(self, payloads: Sequence[bytes], places: Places | None = None) -> list[bytes]:
+        """Payloads as the wire has them."""
+        return [self.wire.frame(payload, places) for payload in payloads]
+
+    def _open(self, resume: Mapping[str, int] | None) -> Opening:
+        if resume is None:
+            return self._afresh([])
+        return self._state(resume) if self.topic.family.policy is STATE else self._events(resume)
+
+    def _afresh(self, lost: list[bytes]) -> Opening:
         topic = self.topic
-        if resume is not None and topic.recovers(resume):
-            missed = self.replay(topic.between(resume.offset, topic.offset))
-            return Opening(resume.offset, True, b"".join([*missed, *self.position(topic.offset)]))
-        lost = self._lost(resume) if resume is not None and topic.family.policy is EVENT else []
         state = self.snapshot()
-        return Opening(0 if state else topic.offset, False, b"".join([*lost, *state]))
+        return Opening({} if state else topic.tops, False, b"".join([*lost, *state]), topic.tops)
 
-    def _lost(self, resume: Position) -> list[bytes]:
-        same = resume.epoch == self.topic.epoch and resume.offset <= self.topic.offset
-        first = resume.offset + 1 if same else 1
-        return self.gap(first, self.topic.offset) if first <= self.topic.offset else []
+    def _state(self, resume: Mapping[str, int]) -> Opening:
+        """On a state topic offset 0 means that the client never had the snapshot, which messages cannot replace."""
+        topic = self.topic
+        offset = resume.get(topic.epoch, 0)
+        if not 0 < offset <= topic.offset or offset < topic.own.floor:
+            return self._afresh([])
+        return self._caught_up({topic.epoch: offset}, {topic.epoch: offset}, [])
+
+    def _events(self, resume: Mapping[str, int]) -> Opening:
+        topic = self.topic
+        begun = dict[str, int]()
+        lost: list[bytes] = []
+        for origin in topic.origins.values():
+            at = resume.get(origin.epoch)
+            if at is None or (at > origin.offset and origin is topic.own):
+                at = 0 if origin is topic.own else origin.base
+                if origin is topic.own:
+                    lost += self._lost(origin.epoch, at, origin.offset)
+                    at = origin.offset
+            begun[origin.epoch] = at
+        if not resume.keys() & begun.keys() or resume.get(topic.epoch, 0) > topic.offset:
+            return self._afresh(lost)
+        return self._missed(begun, lost)
+
+    def _missed(self, begun: dict[str, int], lost: list[bytes]) -> Opening:
+        """What is gone is named; the rest is in the ring, or the history."""
+        topic = self.topic
+        seen = dict(begun)
+        behind = False
+        for origin in topic.origins.values():
+            gone = origin.floor
+            if origin is topic.own and topic.family.history is not None:
+                behind = seen[origin.epoch] < gone
+                gone = min(gone, topic.family.history.floor())
+            if seen[origin.epoch] < gone:
+                lost += self._lost(origin.epoch, seen[origin.epoch], gone)
+                seen[origin.epoch] = gone
+        if behind:
+            return Opening(begun, not lost, b"".join(lost), seen, behind=True)
+        return self._caught_up(begun, seen, lost)
+
+    def _caught_up(self, begun: Positions, seen: dict[str, int], lost: list[bytes]) -> Opening:
+        """All in the ring that is not seen yet; stamped messages differ by client, so they wait (`Delivery`)."""
+        topic = self.topic
+        if self.wire.stamped:
+            return Opening(begun, not lost, b"".join(lost), seen, behind=True)
+        missed = self.replay(topic.unseen(seen, topic.first - 1, topic.seq), None)
+        now = {epoch: max(offset, seen.get(epoch, 0)) for epoch, offset in topic.tops.items()}
+        return Opening(begun, not lost, b"".join([*lost, *missed, *self.position(now)]), now)
+
+    def _lost(self, epoch: str, seen: int, upto: int) -> list[bytes]:
+        return self.gap(epoch, seen + 1, upto) if seen < upto else []
 
     def _chosen(self, messages: Iterable[Message], hidden: set[str | None]) -> Iterable[Filtered]:
         if self.where is None:
@@ -126,10 +209,23 @@ class Audience:
             return self.where.states(messages, hidden)
         return self.where.events(messages)
 
-    def _frame(self, item: Filtered) -> bytes:
+    def _frame(self, item: Filtered, places: Places | None) -> bytes:
+        message = item.message
+        if isinstance(message, Hole):
+            return b"".join(self.gap(str(message.epoch), message.begin, message.offset))
         encode = self.encoder.left if item.left else self.encoder.message
-        return frames.text(encode(self.topic, item.message))
+        if places is not None:
+            places = _moved(places, self.topic, message)
+        return self.wire.frame(encode(self.topic, message), places)
+
+    def _with_receipt(self, result: list[bytes], messages: Sequence[Message]) -> list[bytes]:
+        if result and self.encoder.receipts:
+            result.append(self.wire.ping(self.encoder.receipt(self.topic, messages[-1].offset)))
+        return result
 
 
-def _framed(payloads: Sequence[bytes]) -> list[bytes]:
-    return [frames.text(payload) for payload in payloads]
+def _moved(places: Places, topic: Topic, message: Message) -> Places:
+    """Where a client stands after a message."""
+    here = dict(places.get(topic.name, {}))
+    here[message.epoch or topic.epoch] = message.offset
+    return {**places, topic.name: here}

@@ -1,10 +1,12 @@
 """One connection as the hub sees it: a transport that takes frames, and what is known of its health."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from fleetpulse.live import frames
+from fleetpulse.auth import Principal
 from fleetpulse.live.closing import Cause
 from fleetpulse.live.limits import TokenBucket
+from fleetpulse.live.wires import WEBSOCKET, Wire
 
 if TYPE_CHECKING:
     from fleetpulse.live.audience import Subscription
@@ -36,7 +38,8 @@ class Client:
     """A connection's subscriptions and health. Belongs to the hub; times are of the hub's timer, in seconds.
 
     `grant` is what one snapshot or replay may lie in the buffer beyond the usual bound; `stalled` counts the
-    subscriptions that wait for the buffer to drain.
+    subscriptions that wait for the buffer to drain. `principal` is None until the client is admitted. `on_expiring`
+    is called once, a while before `expires_at`; `on_end` when the connection is closed or found to be gone.
     """
 
     __slots__ = (
@@ -49,20 +52,37 @@ class Client:
         "grant",
         "high",
         "last_seen",
+        "on_end",
+        "on_expiring",
         "pinged",
+        "principal",
         "slow_since",
         "stalled",
         "subscriptions",
         "transport",
+        "wire",
     )
 
-    def __init__(self, transport: Transport, endpoint: str, *, high: int, bucket: TokenBucket, now: float) -> None:
+    def __init__(  # noqa: PLR0913 - what makes a connection
+        self,
+        transport: Transport,
+        endpoint: str,
+        *,
+        high: int,
+        bucket: TokenBucket,
+        now: float,
+        wire: Wire = WEBSOCKET,
+    ) -> None:
         self.transport = transport
+        self.wire = wire
         self.endpoint = endpoint
         self.high = high
         self.bucket = bucket
         self.last_seen = self.pinged = now
         self.expires_at: float | None = None
+        self.principal: Principal | None = None
+        self.on_expiring: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.slow_since: float | None = None
         self.stalled = 0
@@ -115,5 +135,17 @@ class Client:
 
     def close(self, cause: Cause) -> None:
         """Writes a close frame; nothing is written after it."""
-        self.write(frames.close(cause.code, cause.text))
+        self.write(self.wire.close(cause))
         self.closed = True
+        self.ended()
+
+    def admitted(self, principal: Principal) -> None:
+        """The client is who it says, until its credential expires; again with a newer one."""
+        self.principal = principal
+        self.expires_at = principal.expires_at
+
+    def ended(self) -> None:
+        """The connection is closed or gone: whoever waits for that is told, once."""
+        told, self.on_end = self.on_end, None
+        if told is not None:
+            told()

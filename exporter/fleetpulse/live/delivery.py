@@ -1,9 +1,10 @@
 """Delivery: new messages to the clients that keep up, missed ones to those that do not.
 
 A subscription is either in step (a member of its audience: it gets every flush, in bytes made once) or behind.
-Who is behind costs no memory: it has a cursor into the topic's kept messages, and gets what it missed once its
-buffer has drained: of state topics the newest per key, of event topics everything, or a gap record for what is no
-longer kept. Newcomers that are ahead of a flush still to come wait here too.
+Who is behind costs no memory: it has a position in the topic, and gets what it missed once its buffer has drained:
+of state topics the newest per key; of event topics everything, from the ring in memory or, where the family has a
+history, from there, page by page; or a gap record for what is no longer kept. Newcomers that are ahead of a flush
+still to come wait here too, as do those whose position in another replica's stream is ahead of what came here.
 """
 
 import logging
@@ -13,17 +14,18 @@ from typing import NamedTuple
 from fleetpulse.config import Live
 from fleetpulse.live.audience import Audience, Subscription
 from fleetpulse.live.client import Client
-from fleetpulse.live.encoders import Encoder
+from fleetpulse.live.history import PAGE_ROWS, Page, Pages
 from fleetpulse.live.messages import Message
 from fleetpulse.live.meters import Meters
-from fleetpulse.live.topics import STATE, Policy, Topic
+from fleetpulse.live.topics import STATE, Origin, Policy, Topic
+from fleetpulse.live.wires import Places
 
 FLUSH_MESSAGES = 2_000  # of one topic in one flush, so that a burst does not hold the loop
 log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """Messages to send, which bring a client to offset `end`; `conflated` were left out for newer ones."""
+    """Messages to send, which bring a client to number `end`; `conflated` were left out for newer ones."""
 
     messages: list[Message]
     end: int
@@ -33,15 +35,20 @@ class Batch(NamedTuple):
 class Delivery:
     """Owns which topics have something to flush and which subscriptions are behind."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it works with
         self,
         settings: Live,
         meters: Meters,
+        pages: Pages,
+        keep: Callable[[], int],
         clock: Callable[[], float],
         timer: Callable[[], float],
         fail: Callable[[Client], None],
     ) -> None:
+        """`fail` closes a client; `keep` says how many messages a topic may keep now."""
         self._fail = fail
+        self._keep = keep
+        self._pages = pages
         self._meters = meters
         self._clock = clock
         self._timer = timer
@@ -66,9 +73,15 @@ class Delivery:
         self._dirty[topic] = None
 
     def add(self, subscription: Subscription) -> None:
-        """Takes a newcomer in, whose cursor is the topic's offset."""
+        """Takes a newcomer in, whose cursor is the topic's newest message, or which has to catch up."""
         self._behind[subscription] = None
+        self._step_out(subscription)
         self._settle(subscription)
+
+    def hold(self, subscription: Subscription, seen: dict[str, int]) -> None:
+        """Takes a member out of step, as its position in some origin is another than the others'."""
+        self._step_out(subscription)
+        subscription.seen.update(seen)
 
     def remove(self, subscription: Subscription) -> None:
         """Forgets a subscription."""
@@ -96,9 +109,30 @@ class Delivery:
         for audience in topic.audiences.values():
             if audience.where is not None and audience.told < topic.flushed:
                 audience.told = topic.flushed
-                data = b"".join(audience.position(topic.flushed))
-                for subscription in audience.members:
-                    subscription.client.write(data)
+                self._tell(audience)
+
+    def tell_origin(self, topic: Topic) -> None:
+        """Tells every member where the stream is, as there is a new origin."""
+        for audience in topic.audiences.values():
+            self._tell(audience)
+
+    def places(self, client: Client) -> Places:
+        """Where a client stands in each of its topics."""
+        return {name: self._place(subscription) for name, subscription in client.subscriptions.items()}
+
+    def _place(self, subscription: Subscription) -> dict[str, int]:
+        topic = subscription.audience.topic
+        return dict(subscription.seen) if subscription in self._behind else topic.place
+
+    def _tell(self, audience: Audience) -> None:
+        if audience.members:
+            data = b"".join(audience.tell(audience.topic.place, self._places_of(audience)))
+            for subscription in audience.members:
+                subscription.client.write(data)
+
+    def _places_of(self, audience: Audience) -> Places | None:
+        """Where the members stand: the same place for all, as they have the same topics and are in step in each."""
+        return self.places(next(iter(audience.members)).client) if audience.wire.stamped else None
 
     def _flush(self, topic: Topic, delays: dict[str, float]) -> int:
         if not topic.reaches(topic.flushed):
@@ -109,18 +143,18 @@ class Delivery:
         name = topic.family.name
         delays[name] = max(delays.get(name, 0.0), self._clock() - window[0].at)
         batch = pick(topic.family.policy, window, self._chunk)
-        shared: dict[Encoder, dict[int, bytes]] = {}
+        shared: dict[object, dict[int, bytes]] = {}
         writes = sum(
-            self._deliver(audience, batch, shared.setdefault(audience.encoder, {}))
+            self._deliver(audience, batch, shared.setdefault((audience.encoder, audience.wire), {}))
             for audience in topic.audiences.values()
             if audience.members
         )
-        topic.flushed = batch.end
+        _flushed(topic, batch)
         return writes
 
     def _deliver(self, audience: Audience, batch: Batch, encoded: dict[int, bytes]) -> int:
         """Encodes once, writes to every member; who is slow falls behind."""
-        frames = audience.live(batch.messages, encoded)
+        frames = audience.live(batch.messages, encoded, self._places_of(audience))
         if not frames:
             return 0
         buffer, touched = b"".join(frames), self._touched
@@ -136,29 +170,37 @@ class Delivery:
 
     def _fall_behind(self, subscription: Subscription) -> None:
         client = subscription.client
-        subscription.audience.members.pop(subscription, None)
-        subscription.cursor = subscription.audience.topic.flushed
+        self._step_out(subscription)
         subscription.stalled = True
         client.stalled += 1
         if client.slow_since is None:
             client.slow_since = self._timer()
-        self._behind[subscription] = None
+
+    def _step_out(self, subscription: Subscription) -> None:
+        """It is where the flushes are, and stays there. Of a stamped connection all are in step, or none."""
+        stamped = subscription.audience.wire.stamped
+        for each in subscription.client.subscriptions.values() if stamped else (subscription,):
+            if each not in self._behind:
+                topic = each.audience.topic
+                each.audience.members.pop(each, None)
+                each.cursor, each.seen = topic.flushed, topic.place
+                self._behind[each] = None
 
     def _give_up(self, topic: Topic) -> None:
         """More waits than may: everyone continues from what is kept, through `_catch_up`."""
         for audience in topic.audiences.values():
             for subscription in list(audience.members):
-                audience.members.pop(subscription, None)
-                subscription.cursor = topic.flushed
-                self._behind[subscription] = None
+                self._step_out(subscription)
         topic.flushed = topic.first - 1
+        for origin in topic.origins.values():
+            origin.flushed = max(origin.flushed, origin.floor)
 
     def _catch_up(self) -> int:
         writes = 0
         for subscription in list(self._behind):
-            if subscription not in self._behind or subscription.client.closed:
+            if subscription not in self._behind or subscription.client.closed or subscription.reading:
                 continue
-            missed = subscription.cursor < subscription.audience.topic.flushed
+            missed = subscription.lacks or subscription.cursor < subscription.audience.topic.flushed
             if missed and subscription.client.backlog <= self._low:
                 self._try_missed(subscription)
                 writes += 1
@@ -175,51 +217,147 @@ class Delivery:
             self._fail(subscription.client)
 
     def _send_missed(self, subscription: Subscription) -> None:
-        """Sends the next piece of what a subscription missed, and moves its cursor."""
+        """Sends the next piece of what a subscription missed, and moves its position."""
         audience, client = subscription.audience, subscription.client
         topic = audience.topic
-        if topic.family.policy is STATE and not topic.reaches(subscription.cursor):
-            meters = self._meters.family(topic.family.name)
-            meters.conflated.inc(topic.offset - subscription.cursor)
-            client.write_opening(b"".join(audience.snapshot()))
-            subscription.cursor = topic.offset
+        state = topic.family.policy is STATE
+        if state and not topic.reaches(subscription.cursor):
+            self._send_state(subscription)
             return
-        frames = self._skip_lost(subscription)
-        window = topic.between(subscription.cursor, topic.flushed)
+        if not state and self._lacks(subscription):
+            self._read(subscription)
+            return
+        frames = [] if state else self._skip_lost(subscription)
+        window = topic.unseen(subscription.seen, subscription.cursor, topic.flushed)
         if window:
             batch = pick(topic.family.policy, window, self._chunk)
-            frames += self._replay(audience, batch)
-            subscription.cursor = batch.end
+            frames += self._replay(subscription, batch)
+        if not window or window[-1].seq == subscription.cursor:
+            subscription.cursor = max(subscription.cursor, topic.flushed)
         client.write(b"".join(frames))
 
-    def _replay(self, audience: Audience, batch: Batch) -> list[bytes]:
-        frames = audience.replay(batch.messages)
+    def _send_state(self, subscription: Subscription) -> None:
+        topic = subscription.audience.topic
+        self._meters.family(topic.family.name).conflated.inc(topic.seq - subscription.cursor)
+        subscription.cursor, subscription.seen = topic.seq, topic.tops
+        places = self.places(subscription.client) if subscription.audience.wire.stamped else None
+        subscription.client.write_opening(b"".join(subscription.audience.snapshot(places)))
+
+    def _replay(self, subscription: Subscription, batch: Batch) -> list[bytes]:
+        """Frames of some messages, after which the subscription is where they end."""
+        audience, seen = subscription.audience, subscription.seen
+        stamped = audience.wire.stamped
+        frames = audience.replay(batch.messages, self.places(subscription.client) if stamped else None)
+        for message in batch.messages:
+            seen[message.epoch or audience.topic.epoch] = message.offset
+        subscription.cursor = batch.end
         meters = self._meters.family(audience.topic.family.name)
         meters.sent.inc(len(frames))
         meters.conflated.inc(batch.conflated)
-        return [*frames, *audience.position(batch.end)]
+        return [*frames, *audience.position(seen)]
+
+    def _lacks(self, subscription: Subscription) -> bool:
+        """Whether rows are missing that only the history has."""
+        topic = subscription.audience.topic
+        subscription.lacks = False
+        return topic.family.history is not None and subscription.seen.get(topic.epoch, 0) < topic.own.floor
 
     def _skip_lost(self, subscription: Subscription) -> list[bytes]:
-        """Moves an event subscription past what is no longer kept; returns the gap record for it."""
-        topic = subscription.audience.topic
-        first, last = subscription.cursor + 1, min(topic.first - 1, topic.flushed)
-        if last < first:
+        """Moves an event subscription past what is no longer kept; returns the gap records for it."""
+        topic, seen = subscription.audience.topic, subscription.seen
+        if subscription.cursor < topic.first - 1:
+            subscription.cursor = min(topic.first - 1, topic.flushed)
+        frames: list[bytes] = []
+        for origin in topic.origins.values():
+            frames += self._gap(subscription, origin, seen.get(origin.epoch, origin.base), origin.floor)
+        return frames
+
+    def _gap(self, subscription: Subscription, origin: Origin, first: int, last: int) -> list[bytes]:
+        """A gap record for an origin's (first, last], if it is one; the subscription is past it then."""
+        if last <= first:
             return []
-        subscription.cursor = last
-        self._meters.family(topic.family.name).gapped.inc(last - first + 1)
-        return subscription.audience.gap(first, last)
+        subscription.seen[origin.epoch] = last
+        self._meters.family(subscription.audience.topic.family.name).gapped.inc(last - first)
+        return subscription.audience.gap(origin.epoch, first + 1, last)
+
+    # History -------------------------------------------------------------------------------------------------
+    def _read(self, subscription: Subscription) -> None:
+        """Asks for the next page of what is in the history only."""
+        topic = subscription.audience.topic
+        history = topic.family.history
+        assert history is not None  # noqa: S101 - `_lacks` says so
+        name, after, upto = topic.name, subscription.seen.get(topic.epoch, 0), topic.own.floor
+        subscription.lacks = subscription.reading = True
+        self._pages.read(
+            lambda: history.after(name, after, upto, PAGE_ROWS),
+            lambda page: self._have_read(subscription, page, after, upto),
+        )
+
+    def _have_read(self, subscription: Subscription, page: Page | None, after: int, upto: int) -> None:
+        subscription.reading = False
+        if subscription.client.closed or subscription not in self._behind:
+            return
+        if page is None:
+            self._fail(subscription.client)
+            return
+        topic = subscription.audience.topic
+        frames = self._gap(subscription, topic.own, after, min(page.floor, upto))
+        messages = [topic.message(row, row.offset) for row in page.rows]
+        reached = page.upto
+        if messages:
+            batch = pick(topic.family.policy, messages, self._chunk)
+            frames += self._replay(subscription, batch)
+            if len(batch.messages) < len(messages):
+                reached = batch.end
+        subscription.seen[topic.epoch] = max(subscription.seen[topic.epoch], reached)
+        subscription.cursor = topic.first - 1
+        if reached == topic.own.floor and page.floor <= after:
+            self._put_back(topic, page, after)
+        subscription.client.write(b"".join(frames))
+
+    def _put_back(self, topic: Topic, page: Page, after: int) -> None:
+        """Keeps what was read while there is room, so that others who missed the same need not read it."""
+        if len(topic.messages) + len(page.rows) > self._keep():
+            return
+        topic.prepend(page.rows, after)
+        for subscription in self._behind:
+            if subscription.audience.topic is topic:
+                subscription.cursor = min(subscription.cursor, topic.first - 1)
 
     def _settle(self, subscription: Subscription) -> None:
         """Makes it a member again once it is exactly where the flushes are."""
-        if subscription.cursor == subscription.audience.topic.flushed:
-            self._behind.pop(subscription, None)
-            self._unstall(subscription)
-            subscription.audience.members[subscription] = None
+        client, stamped = subscription.client, subscription.audience.wire.stamped
+        all_of_it = list(client.subscriptions.values()) if stamped else [subscription]
+        if not all(map(_is_in_step, all_of_it)):
+            return
+        for each in all_of_it:
+            if self._behind.pop(each, each) is None:
+                self._unstall(each)
+                each.audience.members[each] = None
 
     def _unstall(self, subscription: Subscription) -> None:
         if subscription.stalled:
             subscription.stalled = False
             subscription.client.stalled -= 1
+
+
+def _is_in_step(subscription: Subscription) -> bool:
+    topic, seen = subscription.audience.topic, subscription.seen
+    if subscription.lacks or subscription.cursor != topic.flushed:
+        return False
+    return len(topic.origins) == 1 or all(
+        seen.get(origin.epoch, 0) <= origin.flushed for origin in topic.origins.values()
+    )
+
+
+def _flushed(topic: Topic, batch: Batch) -> None:
+    """Notes that a batch has gone out."""
+    topic.flushed = batch.end
+    if len(topic.origins) == 1:
+        topic.own.flushed = batch.messages[-1].offset
+        return
+    for message in batch.messages:
+        topic.origins[message.epoch or topic.epoch].flushed = message.offset
 
 
 def pick(policy: Policy, window: Sequence[Message], most_bytes: int) -> Batch:
@@ -232,9 +370,9 @@ def pick(policy: Policy, window: Sequence[Message], most_bytes: int) -> Batch:
             messages = messages[:index]
             break
     else:
-        return Batch(messages, window[-1].offset, len(window) - len(messages))
-    end = messages[-1].offset
-    return Batch(messages, end, sum(message.offset <= end for message in window) - len(messages))
+        return Batch(messages, window[-1].seq, len(window) - len(messages))
+    end = messages[-1].seq
+    return Batch(messages, end, sum(message.seq <= end for message in window) - len(messages))
 
 
 def newest(window: Sequence[Message]) -> list[Message]:
@@ -242,7 +380,5 @@ def newest(window: Sequence[Message]) -> list[Message]:
 
     Kinds do not replace each other: one may say less than another (`offline` names only the agent).
     """
-    last = {(message.key, message.kind): message.offset for message in window}
-    return [
-        message for message in window if message.key is None or last[message.key, message.kind] == message.offset
-    ]
+    last = {(message.key, message.kind): message.seq for message in window}
+    return [message for message in window if message.key is None or last[message.key, message.kind] == message.seq]

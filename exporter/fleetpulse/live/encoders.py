@@ -12,17 +12,35 @@ from typing import Any
 import orjson
 
 from fleetpulse.live.messages import Message, dumps
-from fleetpulse.live.topics import STATE, Topic
+from fleetpulse.live.topics import STATE, Positions, Topic
 
 DOCUMENT_TIME = "%Y-%m-%d %H:%M:%S"
 RECENT_ALERTS = 10
 
 
 class Encoder:
-    """What is common: an endpoint that has no message for something sends none."""
+    """What is common: an endpoint that has no message for something sends none.
 
-    def subscribed(self, topic: Topic, offset: int, *, recovered: bool, tag: Any = None) -> list[bytes]:  # noqa: ARG002 - an interface
-        """The answer to a subscription; `offset` is where the client stands until the next message."""
+    Positions are `{epoch: offset}`; the topic's own epoch is `topic.epoch`. With `receipts`, whatever brings
+    messages of a topic to a client ends with a WebSocket ping whose payload is `receipt`: the client's pong, which
+    brings it back (`Session.ponged`), proves that it has read that far.
+    """
+
+    receipts = False
+
+    def receipt(self, topic: Topic, offset: int) -> bytes:
+        """The payload of the ping, 125 bytes at most: everything of this topic up to `offset` was sent."""
+        raise NotImplementedError
+
+    def subscribed(
+        self,
+        topic: Topic,  # noqa: ARG002 - an interface
+        positions: Positions,  # noqa: ARG002 - an interface
+        *,
+        recovered: bool,  # noqa: ARG002 - an interface
+        tag: Any = None,  # noqa: ARG002 - an interface
+    ) -> list[bytes]:
+        """The answer to a subscription; `positions` are where the client stands until the next message."""
         return []
 
     def snapshot(self, topic: Topic, items: Sequence[Any]) -> list[bytes]:
@@ -37,33 +55,30 @@ class Encoder:
         """The message's key no longer matches the filter. Only an endpoint with filters needs it."""
         raise NotImplementedError
 
-    def gap(self, topic: Topic, first: int, last: int) -> list[bytes]:  # noqa: ARG002 - an interface
-        """Messages with offsets first..last are lost to this client."""
+    def gap(self, topic: Topic, epoch: str, first: int, last: int) -> list[bytes]:  # noqa: ARG002 - an interface
+        """Messages of an origin with offsets first..last are lost to this client."""
         return []
 
-    def position(self, topic: Topic, offset: int) -> list[bytes]:  # noqa: ARG002 - an interface
-        """The stream is at this offset, though nothing up to it matched the filter."""
+    def position(self, topic: Topic, positions: Positions) -> list[bytes]:  # noqa: ARG002 - an interface
+        """The stream is there, though nothing up to it matched the filter."""
         return []
 
 
 class LiveEncoder(Encoder):
-    """The protocol of `/ws/live`, as `docs/live.md` has it: a client's position is the newest `offset` it saw."""
+    """The protocol of `/ws/live`, as `docs/live.md` has it.
 
-    def subscribed(self, topic: Topic, offset: int, *, recovered: bool, tag: Any = None) -> list[bytes]:
+    A client's position is the newest `offset` it saw of each `epoch`; messages without one are of the topic's own.
+    """
+
+    def subscribed(self, topic: Topic, positions: Positions, *, recovered: bool, tag: Any = None) -> list[bytes]:
         """`subscribed`, with the request's `id` where it had one."""
-        answer = {
-            "type": "subscribed",
-            "topic": topic.name,
-            "policy": topic.family.policy.value,
-            "epoch": topic.epoch,
-            "offset": offset,
-            "recovered": recovered,
-        }
+        answer = {"type": "subscribed", "topic": topic.name, "policy": topic.family.policy.value}
+        answer |= _place(topic, positions) | {"recovered": recovered}
         return [orjson.dumps(answer if tag is None else answer | {"id": tag})]
 
     def snapshot(self, topic: Topic, items: Sequence[Any]) -> list[bytes]:
         """`snapshot`, stamped with its position."""
-        head = {"type": "snapshot", "topic": topic.name, "epoch": topic.epoch, "offset": topic.offset}
+        head = {"type": "snapshot", "topic": topic.name} | _place(topic, topic.tops)
         return [dumps(head | {"data": list(items)})]
 
     def message(self, topic: Topic, message: Message) -> bytes:
@@ -77,14 +92,14 @@ class LiveEncoder(Encoder):
         """`left`: drop this key."""
         return orjson.dumps(_head("left", topic, message))
 
-    def gap(self, topic: Topic, first: int, last: int) -> list[bytes]:
+    def gap(self, topic: Topic, epoch: str, first: int, last: int) -> list[bytes]:
         """`gap`; its offset is `to`."""
-        gap = {"type": "gap", "topic": topic.name, "epoch": topic.epoch, "from": first, "to": last, "offset": last}
+        gap = {"type": "gap", "topic": topic.name, "epoch": epoch, "from": first, "to": last, "offset": last}
         return [orjson.dumps(gap)]
 
-    def position(self, topic: Topic, offset: int) -> list[bytes]:
+    def position(self, topic: Topic, positions: Positions) -> list[bytes]:
         """`position`."""
-        return [orjson.dumps({"type": "position", "topic": topic.name, "epoch": topic.epoch, "offset": offset})]
+        return [orjson.dumps({"type": "position", "topic": topic.name} | _place(topic, positions))]
 
 
 class PoolEncoder(Encoder):
@@ -120,15 +135,25 @@ class AlertEncoder(Encoder):
         shown = {"type": "alert", "timestamp": self.timestamp(message.at), "alert": orjson.Fragment(message.body)}
         return orjson.dumps(shown)
 
-    def gap(self, topic: Topic, first: int, last: int) -> list[bytes]:  # noqa: ARG002 - an interface
+    def gap(self, topic: Topic, epoch: str, first: int, last: int) -> list[bytes]:  # noqa: ARG002 - an interface
         """Alerts that this client missed."""
         return [orjson.dumps({"type": "gap", "timestamp": self.timestamp(), "from": first, "to": last})]
 
 
 def _head(kind: str, topic: Topic, message: Message) -> dict[str, Any]:
     head: dict[str, Any] = {"type": kind, "topic": topic.name, "offset": message.offset}
+    if message.epoch is not None:
+        head["epoch"] = message.epoch
     if message.origin is not None:
         head["origin"] = message.origin
     if message.key is not None:
         head["key"] = message.key
     return head
+
+
+def _place(topic: Topic, positions: Positions) -> dict[str, Any]:
+    """This replica's own place, and that of each where there are others."""
+    place: dict[str, Any] = {"epoch": topic.epoch, "offset": positions.get(topic.epoch, 0)}
+    if positions.keys() - {topic.epoch}:
+        place["positions"] = dict(positions)
+    return place

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fleetpulse.live.messages import Message
+from fleetpulse.live.messages import Hole, Message
 
 Scalar = str | int | float | bool | None
 HIDDEN_KEYS = 10_000
@@ -53,8 +53,12 @@ class Filter:
         return len(present) < len(self.fields) and all(_token(data[name]) in wanted for name, wanted in present)
 
     def events(self, messages: Iterable[Message]) -> Iterator[Filtered]:
-        """The matching messages of an event topic."""
-        return (Filtered(message, left=False) for message in messages if self.matches(message.fields))
+        """The matching messages of an event topic, and every hole in its stream."""
+        return (
+            Filtered(message, left=False)
+            for message in messages
+            if isinstance(message, Hole) or self.matches(message.fields)
+        )
 
     def states(self, messages: Iterable[Message], hidden: set[str | None]) -> Iterator[Filtered]:
         """The matching messages of a state topic, and one `left` for each key that ceased to match.

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from fleetpulse.config import Live
-from fleetpulse.live import frames
 from fleetpulse.live.client import Client
 from fleetpulse.live.closing import Cause
 
 SWEEP_SECONDS = 1.0
+EXPIRING_SECONDS = 60.0  # how long before the end of its credential a client is told
 LOOKS = 4  # looks within each of the times watched
 
 
@@ -26,15 +26,23 @@ class Health:
 
     def check(self, client: Client, now: float) -> Cause | None:
         """Why to close this client, if so; sends a ping where one is due."""
-        if client.expires_at is not None and self._clock() >= client.expires_at:
+        if client.expires_at is not None and self._expired(client, client.expires_at):
             return Cause.EXPIRED
-        if now - client.last_seen >= self._settings.dead_seconds:
+        if client.wire.hears and now - client.last_seen >= self._settings.dead_seconds:
             return Cause.DEAD
         slow = self._slow(client, now)
         if slow is None and now - max(client.last_seen, client.pinged) >= self._settings.ping_seconds:
             client.pinged = now
-            client.write(frames.ping())
+            client.write(client.wire.ping())
         return slow
+
+    def _expired(self, client: Client, expires_at: float) -> bool:
+        """Whether its credential is over; tells it once, where it wants to know, that this is near."""
+        left = expires_at - self._clock()
+        if 0 < left <= EXPIRING_SECONDS and client.on_expiring is not None:
+            tell, client.on_expiring = client.on_expiring, None
+            tell()
+        return left <= 0
 
     def _slow(self, client: Client, now: float) -> Cause | None:
         """Any message or answer counts as life, but only reading counts as keeping up."""

@@ -1,9 +1,14 @@
 """The hub: everything live passes here. Publishers hand messages in, connections subscribe to topics.
 
-Promises, per subscription: offsets only grow; a state topic's client ends with the newest state of every key; an
-event topic's client gets every event or a gap record that names the missing ones; a resume gives exactly what was
-missed, or a full snapshot with its position. A client that stays slow or silent is closed, and `abort` frees its
-buffer. Publishing costs no serialisation while nobody listens, and never waits.
+Promises, per subscription: offsets of an origin only grow; a state topic's client ends with the newest state of
+every key; an event topic's client gets every event or a gap record that names the missing ones; a resume gives
+exactly what was missed, or says what it cannot give: by gap records, or a full snapshot with its position. A client
+that stays slow or silent is closed, and `abort` frees its buffer. Publishing costs no serialisation while nobody
+listens, and never waits.
+
+Families in memory are published to by `publish`: their positions end with this process. Journalled families are
+published to by `publish_rows`, after the commit: their positions are the journal's, and outlive it; other replicas'
+rows come in by the same door, under their own epochs.
 
 Everything here runs on the event loop's thread, in synchronous steps: that is what makes a snapshot and the
 registration after it one thing. It knows no HTTP: a connection is a `Transport`.
@@ -11,12 +16,13 @@ registration after it one thing. It knows no HTTP: a connection is a `Transport`
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
+from fleetpulse.auth import Principal
 from fleetpulse.config import Live
-from fleetpulse.errors import InvalidInputError, NotFoundError, OverloadedError
+from fleetpulse.errors import ForbiddenError, InvalidInputError, NotFoundError, OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.live.audience import Audience, Subscription
 from fleetpulse.live.client import Client, Transport
@@ -25,9 +31,11 @@ from fleetpulse.live.delivery import Delivery
 from fleetpulse.live.encoders import Encoder
 from fleetpulse.live.filters import Filter
 from fleetpulse.live.health import Health
+from fleetpulse.live.history import History, Pages, Stored
 from fleetpulse.live.limits import Seats, TokenBucket
 from fleetpulse.live.meters import Meters
-from fleetpulse.live.topics import Family, Policy, Position, Snapshot, Topic, Topics
+from fleetpulse.live.topics import EVENT, Admits, Family, Origin, Policy, Position, Snapshot, Topic, Topics
+from fleetpulse.live.wires import WEBSOCKET, Wire
 
 CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its transport is aborted
 DRAIN_SECONDS = 0.01  # how often clients that are behind are looked at, at least
@@ -52,8 +60,15 @@ class Hub:
         self._meters = Meters(instruments)
         self._topics = Topics(settings.max_topics, settings.history_messages)
         self._seats = Seats(settings.max_connections, settings.max_connections_per_ip)
+        self._pages = Pages()
         self._delivery = Delivery(
-            settings, self._meters, clock, timer, lambda client: self.close(client, Cause.FAILED)
+            settings,
+            self._meters,
+            self._pages,
+            lambda: self._topics.keep,
+            clock,
+            timer,
+            lambda client: self.close(client, Cause.FAILED),
         )
         self._health = Health(settings, clock)
         self._clients: set[Client] = set()
@@ -67,6 +82,7 @@ class Hub:
     async def start(self) -> None:
         """Starts the timers on the running loop. What was published before is kept for resuming as well."""
         self._loop = asyncio.get_running_loop()
+        self._pages.start()
         self._sweep_timer = self._loop.call_later(self._health.interval, self._sweep_regularly)
 
     async def stop(self) -> None:
@@ -84,15 +100,26 @@ class Hub:
             if handle is not None:
                 handle.cancel()
         self._loop = None
+        self._pages.stop()
 
     # Publishing ----------------------------------------------------------------------------------------------
-    def declare(self, family: str, policy: Policy, snapshot: Snapshot | None = None) -> None:
+    def declare(
+        self,
+        family: str,
+        policy: Policy,
+        snapshot: Snapshot | None = None,
+        *,
+        history: History | None = None,
+        admits: Admits | None = None,
+    ) -> None:
         """Declares a topic family before anything is published to it.
 
         `snapshot(topic)` gives the full state of a topic at once, the newest last; for the bare name of a family
-        with sub-topics, that of all of them. State families need one.
+        with sub-topics, that of all of them. State families need one. With a `history` the family is journalled:
+        only `publish_rows` publishes to it. `admits(principal, topic)` says who may subscribe; without it, whoever
+        may connect.
         """
-        self._topics.declare(Family(family, policy, snapshot))
+        self._topics.declare(Family(family, policy, snapshot, history, admits))
 
     def publish(self, topic: str, data: Any, *, key: str | None = None, kind: str = "event") -> None:
         """Tells a topic's listeners one thing; see `publish_many`."""
@@ -103,11 +130,13 @@ class Hub:
 
         `data` may be anything JSON, an object with `as_json()`, a pydantic model or a dataclass, and is the hub's
         from here on. On state topics `key` names what the data is the newest state of. Raises NotFoundError for a
-        family that was not declared.
+        family that was not declared, ValueError for one that is journalled.
         """
         if not items:
             return
         family = self._topics.family(topic)
+        if family.history is not None:
+            raise ValueError(f"{family.name!r} is journalled: publish its rows, with their ids")
         self._meters.family(family.name).published.inc(len(items))
         # Where every topic kept has listeners, one that cannot be opened has none: nobody misses it.
         with suppress(OverloadedError):
@@ -118,16 +147,66 @@ class Hub:
             named = [(None if key is None else f"{rest}/{key}", data) for key, data in items]
             self._append(everything, named, kind, topic)
 
+    def publish_rows(self, family: str, rows: Sequence[Stored], *, epoch: str | None = None) -> int:
+        """Tells the listeners of a journalled family of rows that are stored, with growing offsets; never waits.
+
+        Each row goes to the family's bare topic and to the topics it names. `epoch` is the journal's whose rows
+        these are: None is this replica's. Rows at or before an offset that came already from there are passed over;
+        returns how many were. Whether rows are missing between is not judged here: see `follow`. Raises
+        NotFoundError for a family that was not declared, ValueError for one that is not journalled.
+        """
+        declared, own = self._journalled(family)
+        epoch = epoch or own
+        if not rows:
+            return 0
+        if epoch not in declared.tops:
+            self.follow(family, epoch, rows[0].offset - 1)
+        top = declared.tops[epoch]
+        new = rows if rows[0].offset > top else [row for row in rows if row.offset > top]
+        if new:
+            declared.tops[epoch] = new[-1].offset
+            self._meters.family(family).published.inc(len(new))
+            self._add_rows(family, new, epoch, foreign=epoch != own)
+        return len(rows) - len(new)
+
+    def follow(self, family: str, epoch: str, offset: int) -> None:
+        """Says that of another replica's rows the next to come are those after `offset`.
+
+        Call it before its first rows, with the offset that it begins after, and where rows that were missed cannot
+        be had: listeners get a gap record up to `offset` then. Has no effect where rows from after it came already.
+        """
+        declared, _ = self._journalled(family)
+        known = declared.tops.get(epoch)
+        if known is not None and offset <= known:
+            return
+        declared.tops[epoch] = offset
+        for topic in self._topics.of(declared):
+            stream = topic.origins.get(epoch)
+            if stream is None:
+                self._meet(topic, Origin(epoch, offset))
+            elif known is not None:
+                topic.skip(stream, known + 1, offset, at=self.clock(), keep=self._topics.keep)
+                self._mark(topic)
+
+    def tops(self, family: str) -> dict[str, int]:
+        """The newest offset of each origin of a journalled family, by its epoch."""
+        return dict(self._journalled(family)[0].tops)
+
     # Connections ---------------------------------------------------------------------------------------------
     def reserve(self, ip: str) -> AbstractContextManager[None]:
         """Holds a seat for a connection about to be opened; raises OverloadedError on entering. Never waits."""
         return self._seats.take(ip)
 
-    def connect(self, transport: Transport, endpoint: str) -> Client:
+    @property
+    def clients(self) -> Collection[Client]:
+        """Every connection; not to be changed."""
+        return self._clients
+
+    def connect(self, transport: Transport, endpoint: str, wire: Wire = WEBSOCKET) -> Client:
         """Takes a connection in, right after its upgrade; pair with `disconnect`."""
         now = self._timer()
         bucket = TokenBucket(self._settings.messages_per_second, now)
-        client = Client(transport, endpoint, high=self._settings.conflate_bytes, bucket=bucket, now=now)
+        client = Client(transport, endpoint, high=self._settings.conflate_bytes, bucket=bucket, now=now, wire=wire)
         self._clients.add(client)
         self._gone.clear()
         self._meters.connected(endpoint, 1)
@@ -168,6 +247,12 @@ class Hub:
         return False
 
     # Subscriptions -------------------------------------------------------------------------------------------
+    def check(self, principal: Principal | None, name: str) -> None:
+        """Raises ForbiddenError where this caller may not subscribe to a topic, NotFoundError for no such one."""
+        admits = self._topics.family(name).admits
+        if admits is not None and (principal is None or not admits(principal, name)):
+            raise ForbiddenError(f"the topic {name[:200]!r} is not for this credential")
+
     def subscribe(  # noqa: PLR0913 - the parts of a request to subscribe
         self,
         client: Client,
@@ -175,27 +260,36 @@ class Hub:
         encoder: Encoder,
         *,
         where: Filter | None = None,
-        resume: Position | None = None,
+        resume: Position | Mapping[str, int] | None = None,
         tag: Any = None,
     ) -> None:
         """Subscribes a connection, in one step: answer, then what it missed or the full state, then live.
 
-        Raises NotFoundError for an unknown family, InvalidInputError for a second subscription to one topic,
-        OverloadedError past live.max_subscriptions or live.max_topics.
+        `resume` is where the client stood: `{epoch: offset}` of every origin it heard of. Nothing is checked here:
+        see `check`. Raises NotFoundError for an unknown family, InvalidInputError for a second subscription to one
+        topic, OverloadedError past live.max_subscriptions or live.max_topics.
         """
         if name in client.subscriptions:
             raise InvalidInputError(f"already subscribed to {name!r}; unsubscribe first")
         if len(client.subscriptions) >= self._settings.max_subscriptions:
             raise OverloadedError(f"live.max_subscriptions: {self._settings.max_subscriptions} are open already")
         topic = self._topics.open(name)
-        audience = topic.audiences.get((encoder, where)) or Audience(topic, encoder, where)
-        opening = audience.opening(resume, self._timer())
+        key = encoder, where, client.wire
+        audience = topic.audiences.get(key) or Audience(topic, *key)
+        positions = {resume.epoch: resume.offset} if isinstance(resume, Position) else resume
+        opening = audience.opening(positions, self._timer())
         answer = audience.subscribed(opening, tag)
-        topic.audiences[encoder, where] = audience
+        topic.audiences[key] = audience
         audience.size += 1
         client.write_opening(answer + opening.frames)
-        subscription = client.subscriptions[name] = Subscription(client, audience, topic.offset)
+        subscription = client.subscriptions[name] = Subscription(client, audience, topic.seq, dict(opening.seen))
+        if opening.behind:
+            subscription.lacks = True
+            subscription.cursor = topic.first - 1 if topic.family.policy is EVENT else opening.seen[topic.epoch]
+        self._claim(subscription, positions or {})
         self._delivery.add(subscription)
+        if self._delivery.waiting:
+            self._arm(0.0)
         self._meters.family(topic.family.name).subscriptions.inc()
 
     def unsubscribe(self, client: Client, name: str) -> None:
@@ -207,7 +301,8 @@ class Hub:
         self._delivery.remove(subscription)
         audience.size -= 1
         if not audience.size:
-            del audience.topic.audiences[audience.encoder, audience.where]
+            del audience.topic.audiences[audience.key]
+        audience.topic.claims.pop(subscription, None)
         self._meters.family(audience.topic.family.name).subscriptions.dec()
 
     # Timers --------------------------------------------------------------------------------------------------
@@ -239,9 +334,59 @@ class Hub:
 
     def _append(self, topic: Topic, items: Iterable[tuple[str | None, Any]], kind: str, origin: str | None) -> None:
         topic.append(items, kind=kind, at=self.clock(), keep=self._topics.keep, origin=origin)
+        self._mark(topic)
+
+    def _mark(self, topic: Topic) -> None:
         if topic.audiences:
             self._delivery.mark(topic)
             self._arm(self._settings.flush_seconds)
+
+    def _journalled(self, name: str) -> tuple[Family, str]:
+        family = self._topics.family(name)
+        if family.history is None or family.name != name:
+            raise ValueError(f"{name!r} is not a journalled family")
+        return family, family.history.epoch
+
+    def _add_rows(self, family: str, rows: Sequence[Stored], epoch: str, *, foreign: bool) -> None:
+        """Adds rows to the topics in use. What is only here, other replicas' rows, opens its topics."""
+        named: dict[str, Sequence[Stored]] = {family: rows}
+        parts: dict[str, list[Stored]] = {}
+        for row in rows:
+            for name in row.topics:
+                parts.setdefault(name, []).append(row)
+        for name, chosen in (named | parts).items():
+            topic = self._topics.get(name)
+            if topic is None and foreign:
+                with suppress(OverloadedError):
+                    topic = self._open_before(name, epoch, chosen[0].offset - 1)
+            if topic is not None:
+                topic.append_rows(chosen, epoch, at=self.clock(), keep=self._topics.keep)
+                self._mark(topic)
+
+    def _open_before(self, name: str, epoch: str, offset: int) -> Topic:
+        """Opens a topic for rows that its family counts already."""
+        topic = self._topics.open(name)
+        topic.origins[epoch] = Origin(epoch, offset)
+        return topic
+
+    def _claim(self, subscription: Subscription, positions: Mapping[str, int]) -> None:
+        """Remembers positions in the streams of replicas that are not known here, for when they are."""
+        topic = subscription.audience.topic
+        claims = {epoch: offset for epoch, offset in positions.items() if epoch not in topic.origins}
+        if claims and topic.family.history is not None:
+            topic.claims[subscription] = claims
+
+    def _meet(self, topic: Topic, origin: Origin) -> None:
+        """Adds an origin: who was told less of it before gets a gap record, who was told more waits its turn."""
+        topic.origins[origin.epoch] = origin
+        self._delivery.tell_origin(topic)
+        for subscription, claims in list(topic.claims.items()):
+            claimed = claims.pop(origin.epoch, origin.offset)
+            if claimed < origin.offset:
+                gap = subscription.audience.gap(origin.epoch, claimed + 1, origin.offset)
+                subscription.client.write(b"".join(gap))
+            elif claimed > origin.offset:
+                self._delivery.hold(subscription, {origin.epoch: claimed})
 
     def _arm(self, delay: float) -> None:
         if self._flush_timer is None and self._loop is not None:

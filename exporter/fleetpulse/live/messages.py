@@ -31,16 +31,27 @@ def _plain(value: Any) -> Any:
 class Message:
     """One message of one topic. `data` belongs to the hub from publishing on: nobody may change it.
 
-    `at` is the clock's time of publishing; `origin` names the topic it was published to where that is another
-    (the topic of a whole family).
+    `at` is the clock's time of publishing; `origin` names the topic it was published to where that is another (the
+    topic of a whole family). `seq` numbers the topic's messages in this process; `epoch` names the replica that
+    `offset` is of, None where that is this one.
     """
 
-    __slots__ = ("_body", "at", "data", "key", "kind", "offset", "origin")
+    __slots__ = ("_body", "at", "data", "epoch", "key", "kind", "offset", "origin", "seq")
 
     def __init__(  # noqa: PLR0913 - made 100,000 times a second: positional is cheapest
-        self, offset: int, at: float, kind: str, key: str | None, data: Any, origin: str | None
+        self,
+        offset: int,
+        at: float,
+        kind: str,
+        key: str | None,
+        data: Any,
+        origin: str | None,
+        seq: int | None = None,
+        epoch: str | None = None,
     ) -> None:
         self.offset = offset
+        self.seq = offset if seq is None else seq
+        self.epoch = epoch
         self.at = at
         self.kind = kind
         self.key = key
@@ -65,6 +76,16 @@ class Message:
         if isinstance(self.data, dict):
             return self.data
         return fields_of(orjson.loads(self.body))
+
+
+class Hole(Message):
+    """In place of messages that will not come: those of `epoch` with offsets `begin` to `offset`."""
+
+    __slots__ = ("begin",)
+
+    def __init__(self, begin: int, offset: int, at: float, seq: int, epoch: str) -> None:
+        super().__init__(offset, at, "gap", None, None, None, seq, epoch)
+        self.begin = begin
 
 
 def fields_of(data: Any) -> dict[str, Any]:

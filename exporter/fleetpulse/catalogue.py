@@ -114,6 +114,13 @@ ALERT_EVENTS = _metric(
     ("alertname", "status"),
     durable=True,
 )
+CHAT_MESSAGES = _metric(
+    "chat_messages_total",
+    "counter",
+    "Stored messages of chats: of the exporter's own (stream `chat`), and of streams that were recorded.",
+    ("stream", "kind"),
+    durable=True,
+)
 SIGNALS = _metric(
     "ingest_signals_total",
     "counter",
@@ -309,6 +316,20 @@ LIVE_DELAY = _metric(
     "From publishing a message to handing it to the clients' sockets.",
     ("topic",),
     buckets=FAST_BUCKETS,
+)
+
+# Chat ---------------------------------------------------------------------------------------------------------
+CHAT_SESSIONS = _metric("chat_sessions", "gauge", "Chat sessions that someone has joined.")
+CHAT_USERS = _metric("chat_users_online", "gauge", "Users with an open chat connection.")
+CHAT_LIMITED = _metric(
+    "chat_limited_total", "counter", "Messages of clients that were dropped, as they sent too many; they were told."
+)
+MAILBOX_MESSAGES = _metric("mailbox_messages", "gauge", "Messages that wait for people who are away.")
+MAILBOX_DROPPED = _metric(
+    "mailbox_dropped_total",
+    "counter",
+    "Messages for people who are away that were not kept: refused as the box was full, or dropped for their age.",
+    ("reason",),
 )
 
 # Journal ------------------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ class AccountActivity(Activity):
 
 
 class ChatMessage(Signal):
-    """One message of a chat: by whom (`user_id`), in which session, or to which user; to everyone where neither."""
+    """One message of a chat: by whom (`user_id`), in which session, or to whom (`recipient`)."""
 
     message_id: Identifier
     """Unique; sent twice, it is stored once."""
@@ -242,7 +242,7 @@ class ChatMessage(Signal):
     stream: Label = "chat"
     session_id: Identifier | None = None
     recipient: Identifier | None = None
-    """The user it is to."""
+    """The user it is to; `*` is everyone."""
     timestamp: Timestamp | None = None
     """When it was written; default: when it was received."""
     metadata: Metadata | None = None

@@ -53,6 +53,8 @@ class Limits(Section):
     known_accounts: Positive = Field(
         50_000, description="Group accounts remembered at all; past it, new ones are refused."
     )
+    streams: Positive = Field(50, description="Distinct `stream` label values of messages.")
+    message_kinds: Positive = Field(20, description="Distinct `kind` label values of messages.")
     top_users: Annotated[int, Field(ge=0, le=100)] = Field(
         10, description="Users named in series, those with most requests and most cost; 0 names nobody."
     )

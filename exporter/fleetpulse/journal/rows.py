@@ -101,7 +101,7 @@ class MessageRow(NamedTuple):
     """One stored message of a chat or of a recorded stream. Times are Unix seconds.
 
     `stream` is `chat` for Fleetpulse's own chat; `session_id` is the chat session or room, None where it is to one
-    user (`recipient`) or to all. `metadata` is JSON.
+    user or to all (`recipient` names who, or is `*`). `metadata` is JSON.
     """
 
     message_id: str

@@ -19,6 +19,7 @@ from fleetpulse.journal.rows import (
     REQUESTS,
     ActivityRow,
     AlertRow,
+    MessageRow,
     RequestRow,
     Row,
     Table,
@@ -27,6 +28,7 @@ from fleetpulse.journal.totals import Deltas, Key, Total
 from fleetpulse.series.activities import fold_activities
 from fleetpulse.series.bounds import bucket_of, les, sum_of
 from fleetpulse.series.labels import LabelCaps
+from fleetpulse.series.messages import fold_messages
 
 NO_MODEL = "none"
 KINDS = {  # what the signals of a table are called
@@ -45,6 +47,7 @@ SUM = sum_of(catalogue.REQUEST_DURATION)
 CAPPED = {  # metric -> which of its labels are capped, in order
     catalogue.REQUESTS.name: ("source", "model", "status"),
     catalogue.ALERT_EVENTS.name: ("alertname",),
+    catalogue.CHAT_MESSAGES.name: ("stream", "message_kind"),
     catalogue.ACCOUNT_MESSAGES.name: ("account_id",),
 }
 
@@ -94,6 +97,8 @@ class SeriesFold:
                 "model": limits.models,
                 "status": limits.statuses,
                 "alertname": limits.alertnames,
+                "stream": limits.streams,
+                "message_kind": limits.message_kinds,
                 "account_id": limits.accounts,
             }
         )
@@ -116,6 +121,9 @@ class SeriesFold:
         elif table is ACTIVITIES:
             activities = (row for row in new if isinstance(row, ActivityRow))
             fold_activities(deltas, activities, partial(self._folded, deltas, "account_id"))
+        elif table is MESSAGES:
+            messages = (row for row in new if isinstance(row, MessageRow))
+            fold_messages(deltas, messages, partial(self._folded, deltas))
         elif table is REQUESTS:
             for rows in self._by_period([row for row in new if isinstance(row, RequestRow)]):
                 self._requests(deltas, rows)

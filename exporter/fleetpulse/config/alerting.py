@@ -230,6 +230,11 @@ class Alerting(Section):
     )
 
     @property
+    def configured(self) -> bool:
+        """Whether anything is set at all; without, Alertmanager gets the file that comes with Fleetpulse."""
+        return self != Alerting()
+
+    @property
     def channels(self) -> tuple[Receiver, ...]:
         """Every channel, kind by kind."""
         return tuple(each for kind in KINDS for each in getattr(self, kind))

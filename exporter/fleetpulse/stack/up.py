@@ -9,10 +9,14 @@ from fleetpulse.config import Settings
 from fleetpulse.errors import ConfigError
 from fleetpulse.stack import ports
 from fleetpulse.stack.access import StackToken
+from fleetpulse.stack.alerting.amtool import Amtool
+from fleetpulse.stack.alerting.document import Place, build
+from fleetpulse.stack.alerting.files import write
+from fleetpulse.stack.alerting.versions import OLDEST, version_of
 from fleetpulse.stack.children import Service
 from fleetpulse.stack.files import StackFiles, tools_folder
 from fleetpulse.stack.launcher import Launcher
-from fleetpulse.stack.render import render
+from fleetpulse.stack.render import Rendered, render
 from fleetpulse.stack.screen import TerminalScreen
 from fleetpulse.stack.services import Plan, services
 from fleetpulse.stack.tools import ensure
@@ -27,9 +31,22 @@ def up(settings: Settings, console: Console) -> int:
     token = StackToken(plan.settings, plan.token_file)
     rendered = render(plan.files, plan.addresses, plan.run_folder, plan.token_file)
     token.refresh()
+    if plan.settings.alerting.configured:
+        _render_alerting(plan, rendered, console)
     parts = services(plan, rendered)
     screen = TerminalScreen(console, parts, plan.settings)
     return asyncio.run(_launch(parts, screen, token))
+
+
+def _render_alerting(plan: Plan, rendered: Rendered, console: Console) -> None:
+    """Alertmanager's configuration from the settings, over the one that comes along. Raises ConfigError."""
+    version = version_of(plan.tools.alertmanager) or OLDEST
+    place = Place(exporter_url=plan.addresses.exporter, exporter_token_file=plan.token_file)
+    document = build(plan.settings, version, place)
+    amtool = Amtool.find(tools_folder(plan.settings.data_dir))
+    write(document, rendered.alertmanager, plan.files.alertmanager / "templates", amtool)
+    for note in document.notes:
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
 
 
 def make_plan(settings: Settings, console: Console) -> Plan:

@@ -171,10 +171,8 @@ def _kind(annotation: Any) -> str:
         return _kind(args[0])
     if origin in (Union, types.UnionType):
         return _kind(next(arg for arg in args if arg is not type(None)))
-    if origin is dict:
-        return "object of objects"
-    if origin is tuple:
-        return f"list of {_kind(args[0])}"
+    if origin in (tuple, dict):
+        return f"list of {_kind(args[0])}" if origin is tuple else "object of objects"
     if annotation not in KINDS and issubclass(annotation, Section):
         return "object, see below"
     return KINDS[annotation]

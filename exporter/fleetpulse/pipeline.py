@@ -20,6 +20,7 @@ from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.fleet import Change, Fleet
 from fleetpulse.journal import (
     ALERTS,
+    EVENTS,
     REQUESTS,
     AlertRow,
     Journal,
@@ -30,7 +31,7 @@ from fleetpulse.journal import (
     Table,
     Total,
 )
-from fleetpulse.journal.history import ALERT_STREAM, REQUEST_STREAM, Stored
+from fleetpulse.journal.history import ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, Stored
 from fleetpulse.otlp.checked import CheckedLog
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.store import REMEMBERED, SeriesStore
@@ -41,7 +42,8 @@ SWEEP_SECONDS = 1.0
 SWEEP_AGENTS = 250  # agents looked at in one step of a sweep, and states saved in one write: each holds up nobody
 SAVE_AGENTS = 250
 PAUSE_SECONDS = 0.01  # between such steps
-STREAMS = {ALERTS: (ALERT_STREAM,), REQUESTS: (REQUEST_STREAM,)}  # what a table's rows are in the live feed
+# What a table's rows are in the live feed.
+STREAMS = {ALERTS: (ALERT_STREAM,), REQUESTS: (REQUEST_STREAM,), EVENTS: (EVENT_STREAM,)}
 log = logging.getLogger(__name__)
 
 

@@ -3,13 +3,15 @@
 import socket
 from dataclasses import dataclass
 
+from fleetpulse.auth import Role
 from fleetpulse.budgets import Budgets
 from fleetpulse.config import Settings
 from fleetpulse.events import Events
+from fleetpulse.events.plugin import TOPIC as PLUGIN_TOPIC
 from fleetpulse.fleet import Fleet
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
-from fleetpulse.journal.history import ALERT_STREAM, REQUEST_STREAM, JournalHistory
+from fleetpulse.journal.history import ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, JournalHistory
 from fleetpulse.live import Hub, Policy
 from fleetpulse.live.bus import Bus, LocalBus
 from fleetpulse.pipeline import Pipeline, alert_json
@@ -92,3 +94,10 @@ def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
     hub.declare("agents", policy=Policy.STATE, snapshot=agents)
     hub.declare("alerts", Policy.EVENT, alerts, history=JournalHistory(journal, ALERT_STREAM))
     hub.declare("requests", Policy.EVENT, history=JournalHistory(journal, REQUEST_STREAM))
+    hub.declare(
+        "events",
+        Policy.EVENT,
+        history=JournalHistory(journal, EVENT_STREAM),
+        admits=lambda principal, _topic: principal.may(Role.OPERATOR),
+    )
+    hub.declare(PLUGIN_TOPIC, Policy.EVENT)

@@ -50,6 +50,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
     gc.set_threshold(GC_OBJECTS)
     background = await start(parts, runner)
     try:
+        await parts.plugins.start()
         address = await _listen(runner, settings)
         parts.ops.ready = True
         log.info("serving %s, journal %s", address, settings.journal_path)
@@ -103,6 +104,7 @@ async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asynci
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
     await asyncio.gather(parts.entry.drain(DRAIN_SECONDS), parts.hub.stop())
+    await parts.plugins.stop()
     await runner.cleanup()
     for upstream in parts.upstreams:
         await upstream.close()

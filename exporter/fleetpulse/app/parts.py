@@ -10,7 +10,7 @@ from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
 from fleetpulse.auth import Authenticator
 from fleetpulse.config import Settings, otel_variables
-from fleetpulse.events import Events
+from fleetpulse.events import Events, Plugins, Services
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, Retention
 from fleetpulse.live import Hub
@@ -64,6 +64,7 @@ class Parts:
     pipeline: Pipeline
     hub: Hub
     events: Events
+    plugins: Plugins
     users: Users
     ops: OpsEndpoints
     outlets: Outlets
@@ -99,6 +100,7 @@ def build(settings: Settings) -> Parts:
         core.pipeline,
         core.hub,
         core.events,
+        _plugins(core),
         core.users,
         ops,
         outlets,
@@ -132,6 +134,12 @@ def _reading(core: Core, desk: Desk) -> tuple[Endpoints, ...]:
         UnpricedEndpoints(desk.repricing, journal, limits),
         BudgetEndpoints(core.budgets, core.store, Forecasts(journal, core.budgets)),
     )
+
+
+def _plugins(core: Core) -> Plugins:
+    hub = core.hub
+    services = Services(lambda topic, data, key: hub.publish(topic, data, key=key))
+    return Plugins(core.settings.plugins, core.events, services)
 
 
 def _landing(core: Core, desk: Desk, guard: Guard, ready: Callable[[], bool]) -> LandingEndpoints:

@@ -17,6 +17,7 @@ from fleetpulse.auth.keys import list_keys
 from fleetpulse.auth.tokens import Tokens
 from fleetpulse.config import Settings
 from fleetpulse.errors import ConfigError, UpstreamError
+from fleetpulse.events import plugins
 from fleetpulse.journal.schema import examine
 from fleetpulse.reports.mail import Mailer
 from fleetpulse.sender import connect_url
@@ -188,6 +189,26 @@ def _programs(settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.WARNING, name, "is not installed; `fleetpulse up` and `make tools` fetch it")
 
 
+def _plugins(settings: Settings) -> Iterator[Finding]:
+    own = settings.plugins
+    there = plugins.installed()
+    for name in dict.fromkeys(own.enabled):
+        try:
+            found = plugins.chosen(name, there)
+            found.load()
+        except ConfigError as error:
+            level = Level.ERROR if own.on_error == "stop" else Level.WARNING
+            yield Finding(level, "plugins.enabled", error.detail)
+        else:
+            yield Finding(Level.OK, "plugins.enabled", f"{name} ({found.package} {found.version}) can be loaded")
+    for each in there:
+        if each.name not in own.enabled:
+            about = f"{each.name} ({each.package} {each.version}) is installed and not enabled"
+            yield Finding(Level.OK, "plugins.enabled", about)
+    for name in sorted(set(own.settings) - set(own.enabled)):
+        yield Finding(Level.WARNING, f"plugins.settings.{name}", "is for a plug-in that is not enabled")
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _data_dir,
     _journal,
@@ -197,6 +218,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _neighbours,
     _telemetry,
     _mail,
+    _plugins,
 )
 
 

@@ -15,6 +15,7 @@ from fleetpulse.config import Live, Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, Hub
 from fleetpulse.live.client import Client, Transport
+from fleetpulse.live.wires import WEBSOCKET, Wire
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.live import LiveEndpoints
@@ -27,10 +28,10 @@ class WatchedHub(Hub):
         super().__init__(settings, instruments)
         self.transports: list[Transport] = []
 
-    def connect(self, transport: Transport, endpoint: str) -> Client:
+    def connect(self, transport: Transport, endpoint: str, wire: Wire = WEBSOCKET) -> Client:
         """As the hub does."""
         self.transports.append(transport)
-        return super().connect(transport, endpoint)
+        return super().connect(transport, endpoint, wire)
 
 
 def build(settings: Settings) -> tuple[web.Application, WatchedHub]:

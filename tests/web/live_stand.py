@@ -14,9 +14,11 @@ from fleetpulse.config import Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, Hub
 from fleetpulse.live.client import Client, Transport
+from fleetpulse.live.wires import WEBSOCKET, Wire
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
 from fleetpulse.web.live import LiveEndpoints
+from fleetpulse.web.sse import EventStreamEndpoints
 
 DEADLINE = 20.0
 POOL = "/ws/agent-pools/default/metrics"
@@ -31,8 +33,8 @@ class WatchedHub(Hub):
         super().__init__(settings, instruments)
         self.seen: list[Client] = []
 
-    def connect(self, transport: Transport, endpoint: str) -> Client:
-        client = super().connect(transport, endpoint)
+    def connect(self, transport: Transport, endpoint: str, wire: Wire = WEBSOCKET) -> Client:
+        client = super().connect(transport, endpoint, wire)
         self.seen.append(client)
         return client
 
@@ -51,7 +53,9 @@ class Stand:
         app = web.Application()
         guard = Guard(Authenticator.from_settings(settings), settings)
         endpoints = LiveEndpoints(self.hub, settings, guard, auth_seconds=auth_seconds)
-        Entry(guard, self.instruments).install(app, endpoints.routes())
+        Entry(guard, self.instruments).install(
+            app, [*endpoints.routes(), *EventStreamEndpoints(self.hub, settings).routes()]
+        )
         self.server = TestServer(app)
         self.session = ClientSession()
         self.feeds: list[ClientWebSocketResponse] = []

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from fleetpulse.accounts.ledger import Ledger
 from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
 from fleetpulse.auth import Authenticator
@@ -19,6 +20,7 @@ from fleetpulse.query.upstream import Upstream
 from fleetpulse.sinks.outlets import Outlets
 from fleetpulse.spending import Forecasts
 from fleetpulse.users import Users
+from fleetpulse.web.accounts import AccountEndpoints
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alert_list import AlertListEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
@@ -36,6 +38,7 @@ from fleetpulse.web.prices import PriceEndpoints
 from fleetpulse.web.reports import ReportEndpoints
 from fleetpulse.web.requests import RequestEndpoints
 from fleetpulse.web.spans import RequestSpans
+from fleetpulse.web.sse import EventStreamEndpoints
 from fleetpulse.web.statistics import StatisticsEndpoints
 from fleetpulse.web.unpriced import UnpricedEndpoints
 
@@ -66,6 +69,7 @@ class Parts:
     events: Events
     plugins: Plugins
     users: Users
+    ledger: Ledger
     ops: OpsEndpoints
     outlets: Outlets
     entry: Entry
@@ -102,12 +106,13 @@ def build(settings: Settings) -> Parts:
         core.events,
         _plugins(core),
         core.users,
+        core.ledger,
         ops,
         outlets,
         entry,
         app,
         upstreams=(desk.prometheus, desk.alertmanager),
-        background=(retention, desk.deliveries, desk.repricing, requests, *indexers),
+        background=(retention, core.ledger, desk.deliveries, desk.repricing, requests, *indexers),
     )
 
 
@@ -117,9 +122,11 @@ def _writing(core: Core, guard: Guard) -> tuple[Endpoints, ...]:
     return (
         IngestEndpoints(core.pipeline, limits),
         AgentEndpoints(core.fleet),
+        AccountEndpoints(core.ledger, limits),
         AlertEndpoints(core.pipeline, limits),
         OtlpEndpoints(core.pipeline, settings, core.instruments),
         LiveEndpoints(core.hub, settings, guard),
+        EventStreamEndpoints(core.hub, settings),
     )
 
 

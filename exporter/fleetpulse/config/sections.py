@@ -141,6 +141,11 @@ class Live(Section):
     max_topics: Positive = Field(1_000, description="Topics in use; unheard ones make room for new ones.")
     max_message_bytes: Positive = Field(64 * 2**10, description="Largest message a client may send.")
     messages_per_second: Positive = Field(50, description="Messages a client may send a second, on average.")
+    compression: Literal["asked", "offered", "never"] = Field(
+        "asked",
+        description="When messages are deflated for a client that offers permessage-deflate: where the address says "
+        "`compress=1`, always, never.",
+    )
     ping_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="Ping interval.")
     dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")
 

@@ -1,4 +1,4 @@
-"""Server-side WebSocket frames (RFC 6455) as bytes: unfragmented, unmasked, never compressed."""
+"""Server-side WebSocket frames (RFC 6455) as bytes: unfragmented and unmasked."""
 
 SMALL = 126
 MEDIUM = 65_536
@@ -13,6 +13,12 @@ def text(payload: bytes) -> bytes:
     if size < MEDIUM:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def deflated_text(payload: bytes) -> bytes:
+    """A text frame of deflated bytes: the same with RSV1 set (RFC 7692)."""
+    frame = text(payload)
+    return b"\xc1" + frame[1:]
 
 
 def ping(payload: bytes = b"") -> bytes:

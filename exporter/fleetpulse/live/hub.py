@@ -35,7 +35,7 @@ from fleetpulse.live.history import History, Pages, Stored
 from fleetpulse.live.limits import Seats, TokenBucket
 from fleetpulse.live.meters import Meters
 from fleetpulse.live.topics import EVENT, Admits, Family, Origin, Policy, Position, Snapshot, Topic, Topics
-from fleetpulse.live.wires import WEBSOCKET, Wire
+from fleetpulse.live.wires import WEBSOCKET, Places, Wire
 
 CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its transport is aborted
 DRAIN_SECONDS = 0.01  # how often clients that are behind are looked at, at least
@@ -188,9 +188,14 @@ class Hub:
                 topic.skip(stream, known + 1, offset, at=self.clock(), keep=self._topics.keep)
                 self._mark(topic)
 
-    def tops(self, family: str) -> dict[str, int]:
-        """The newest offset of each origin of a journalled family, by its epoch."""
-        return dict(self._journalled(family)[0].tops)
+    def tops(self, topic: str) -> dict[str, int] | None:
+        """The newest offset of each origin of a topic's family, by its epoch; None where that is in memory."""
+        family = self._topics.family(topic)
+        return dict(family.tops) if family.history is not None else None
+
+    def places(self, client: Client) -> Places:
+        """Where a connection stands in each of its topics."""
+        return self._delivery.places(client)
 
     # Connections ---------------------------------------------------------------------------------------------
     def reserve(self, ip: str) -> AbstractContextManager[None]:
@@ -249,9 +254,19 @@ class Hub:
     # Subscriptions -------------------------------------------------------------------------------------------
     def check(self, principal: Principal | None, name: str) -> None:
         """Raises ForbiddenError where this caller may not subscribe to a topic, NotFoundError for no such one."""
-        admits = self._topics.family(name).admits
-        if admits is not None and (principal is None or not admits(principal, name)):
+        if not _admits(self._topics.family(name), principal, name):
             raise ForbiddenError(f"the topic {name[:200]!r} is not for this credential")
+
+    def readmit(self, client: Client) -> list[str]:
+        """Judges a client's subscriptions anew, as it has another credential; ends and returns those it lost."""
+        lost = [
+            name
+            for name, subscription in client.subscriptions.items()
+            if not _admits(subscription.audience.topic.family, client.principal, name)
+        ]
+        for name in lost:
+            self.unsubscribe(client, name)
+        return lost
 
     def subscribe(  # noqa: PLR0913 - the parts of a request to subscribe
         self,
@@ -317,6 +332,8 @@ class Hub:
         buffered = 0
         for client in list(self._clients):
             buffered += client.backlog
+            if client.transport.is_closing():
+                client.ended()
             cause = None if client.closed else self._health.check(client, now)
             if cause is not None:
                 self.close(client, cause)
@@ -415,3 +432,7 @@ class Hub:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._gone.wait()
+
+
+def _admits(family: Family, principal: Principal | None, name: str) -> bool:
+    return family.admits is None or (principal is not None and family.admits(principal, name))

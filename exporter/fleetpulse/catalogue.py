@@ -444,6 +444,27 @@ REPORT_LAST_SUCCESS = _metric(
     ("report",),
 )
 
+# Notifications ------------------------------------------------------------------------------------------------
+NOTIFICATIONS = _metric(
+    "notifications_total",
+    "counter",
+    "What became of notifications, per recipient and channel: delivered, queued (behind others), stored (the user is "
+    "away), offline, over_limit, sent (Alertmanager took it), held, failed (tried again), given_up, expired, "
+    "suppressed, duplicate, digested. What was held, failed or stored counts again when it comes to something else.",
+    ("channel", "level", "outcome"),
+    durable=True,
+)
+NOTIFICATIONS_WAITING = _metric(
+    "notifications_waiting", "gauge", "Deliveries of notifications that are held, tried again or under way."
+)
+NOTIFICATIONS_DROPPED = _metric(
+    "notifications_dropped_total",
+    "counter",
+    "Notifications that were to be made by themselves and were not: too many at once (full), refused (the outbox or "
+    "the journal is full).",
+    ("reason",),
+)
+
 # Search and export ---------------------------------------------------------------------------------------------
 SEARCH_INDEXED = _metric("search_indexed_rows", "gauge", "Requests kept that the search index holds.")
 SEARCH_LAG = _metric(

@@ -48,7 +48,7 @@ class Cluster(Section):
     queue_bytes: Positive = Field(16 * 2**20, description="The same in bytes.")
     history_rows: Annotated[int, Field(ge=0, le=100_000)] = Field(
         2_048,
-        description="How far back a replica asks another one for rows when it meets it, for clients that come over.",
+        description="How far back a replica asks another for rows when it meets it, for clients that come over.",
     )
 
     @field_validator("redis_url")

@@ -40,6 +40,7 @@ class Client:
     `grant` is what one snapshot or replay may lie in the buffer beyond the usual bound; `stalled` counts the
     subscriptions that wait for the buffer to drain. `principal` is None until the client is admitted. `on_expiring`
     is called once, a while before `expires_at`; `on_end` when the connection is closed or found to be gone.
+    `probes` are pings of an administrator's that were not answered yet, by their payloads.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Client:
         "on_expiring",
         "pinged",
         "principal",
+        "probes",
         "slow_since",
         "stalled",
         "subscriptions",
@@ -81,6 +83,7 @@ class Client:
         self.last_seen = self.pinged = now
         self.expires_at: float | None = None
         self.principal: Principal | None = None
+        self.probes: dict[bytes, Callable[[], None]] = {}
         self.on_expiring: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
         self.subscriptions: dict[str, Subscription] = {}
@@ -95,6 +98,13 @@ class Client:
     def backlog(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self.transport.get_write_buffer_size()
+
+    def ponged(self, payload: bytes) -> bool:
+        """Takes a pong; False where it answers no probe."""
+        answered = self.probes.pop(payload, None)
+        if answered is not None:
+            answered()
+        return answered is not None
 
     def offer(self, buffer: bytes, touched: list["Client"]) -> bool:
         """Takes a buffer of the flush under way; False when the client is slow and must wait.

@@ -18,6 +18,7 @@ class Cause(Enum):
     FORBIDDEN = (4403, "the credential lacks the role", True)
     DEAD = (4408, "no sign of life", True)
     REPLACED = (4409, "a newer connection of this user took the place", True)
+    KICKED = (4410, "an administrator closed the connection", True)
     LIMITED = (4429, "this user has too many connections", True)
     FLOOD = (4429, "too many messages", True)
 

@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 class Connection:
     """One identified connection; times are Unix seconds. `client` is the hub's, None for other replicas' ones.
 
-    `session_id` is the chat session of an endpoint that has one; `sessions` are those it has joined.
+    `session_id` is the chat session of an endpoint that has one; `sessions` are those it has joined. `expel` makes
+    it leave one (`session_id, reason`) and tells its client; None where the endpoint has none to leave.
     """
 
     connection_id: str
@@ -51,6 +52,7 @@ class Connection:
     last_ping: float = 0.0
     last_pong: float = 0.0
     displaced: bool = False
+    expel: Callable[[str, str], None] | None = None
 
     def __post_init__(self) -> None:
         self.last_ping = self.last_ping or self.connected_at
@@ -237,6 +239,10 @@ class Presence:
             self._seats.pop(connection.user_id, None)
 
     # Sessions ------------------------------------------------------------------------------------------------
+    def is_in(self, user_id: str, session_id: str) -> bool:
+        """Whether a user has a connection that has joined a session."""
+        return not self._users.get(user_id, set()).isdisjoint(self._sessions.get(session_id, ()))
+
     def joined(self, connection: Connection, session_id: str) -> None:
         """An open connection has joined a session."""
         connection.sessions.add(session_id)

@@ -210,6 +210,8 @@ class _Connection:
                 return str(message.data)
             if message.type is WSMsgType.PING:
                 client.write(frames.pong(bytes(message.data)))
+            elif message.type is WSMsgType.PONG and client.ponged(bytes(message.data)):
+                pass
             elif session is not None:
                 _other(message, session)
 

@@ -19,9 +19,11 @@ from fleetpulse.config import Settings
 from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.fleet import Change, Fleet
 from fleetpulse.journal import (
+    ACTIVITIES,
     ALERTS,
     EVENTS,
     REQUESTS,
+    ActivityRow,
     AlertRow,
     Journal,
     Key,
@@ -31,7 +33,7 @@ from fleetpulse.journal import (
     Table,
     Total,
 )
-from fleetpulse.journal.history import ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, Stored
+from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, Stored
 from fleetpulse.otlp.checked import CheckedLog
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.store import REMEMBERED, SeriesStore
@@ -43,7 +45,12 @@ SWEEP_AGENTS = 250  # agents looked at in one step of a sweep, and states saved 
 SAVE_AGENTS = 250
 PAUSE_SECONDS = 0.01  # between such steps
 # What a table's rows are in the live feed.
-STREAMS = {ALERTS: (ALERT_STREAM,), REQUESTS: (REQUEST_STREAM,), EVENTS: (EVENT_STREAM,)}
+STREAMS = {
+    ALERTS: (ALERT_STREAM,),
+    REQUESTS: (REQUEST_STREAM,),
+    EVENTS: (EVENT_STREAM,),
+    ACTIVITIES: (ACTIVITY_STREAM,),
+}
 log = logging.getLogger(__name__)
 
 
@@ -120,6 +127,10 @@ class Pipeline:
         """Stores alert events, each change of each alert once, and pushes the new ones."""
         now = self._clock()
         return await self._store_rows("alert", ALERTS, [_alert_row(event, now) for event in events])
+
+    async def activities(self, rows: Sequence[ActivityRow]) -> Receipt:
+        """Stores activities of group accounts; returns after the commit, raises as `requests` does."""
+        return await self._store_rows("activity", ACTIVITIES, rows)
 
     def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""

@@ -1,8 +1,12 @@
 """The way of a signal: what takes it in, keeps it, counts it and tells of it."""
 
 import socket
+import time
 from dataclasses import dataclass
 
+from fleetpulse import catalogue
+from fleetpulse.accounts.book import Book
+from fleetpulse.accounts.ledger import Ledger
 from fleetpulse.auth import Role
 from fleetpulse.budgets import Budgets
 from fleetpulse.config import Settings
@@ -11,11 +15,12 @@ from fleetpulse.events.plugin import TOPIC as PLUGIN_TOPIC
 from fleetpulse.fleet import Fleet
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
-from fleetpulse.journal.history import ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, JournalHistory
+from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, JournalHistory
 from fleetpulse.live import Hub, Policy
 from fleetpulse.live.bus import Bus, LocalBus
 from fleetpulse.pipeline import Pipeline, alert_json
 from fleetpulse.pricing import Pricer
+from fleetpulse.series.accounts import AccountSeries
 from fleetpulse.series.agents import AgentSeries
 from fleetpulse.series.exposition import Exposition
 from fleetpulse.series.fold import SeriesFold
@@ -42,6 +47,7 @@ class Core:
     pipeline: Pipeline
     exposition: Exposition
     users: Users
+    ledger: Ledger
 
 
 def make_core(settings: Settings) -> Core:
@@ -54,15 +60,19 @@ def make_core(settings: Settings) -> Core:
     fold.restore(journal.totals)
     store.apply(journal.totals)
     agents = AgentSeries(settings.limits.agent_series)
+    accounts = AccountSeries()
+    book = make_book(settings, journal, store, accounts)
     fleet = Fleet(settings.agents, settings.limits, settings.thresholds.heartbeat_silence_seconds, agents)
     fleet.restore(journal.saved_agents())
     hub = Hub(settings.live, instruments)
     declare_topics(hub, fleet, journal)
+    hub.declare("accounts", policy=Policy.STATE, snapshot=lambda _topic: book.everyone())
     bus = LocalBus(f"{socket.gethostname()}:{settings.port}")
     events = Events(journal, bus.replica, instruments)
     pricer = Pricer(settings.prices)
     pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
-    exposition = Exposition(store, agents, budgets, settings.thresholds, instruments)
+    exposition = Exposition(store, agents, budgets, settings.thresholds, instruments, accounts=accounts)
+    ledger = Ledger(book, pipeline, journal, hub)
     users = Users(settings.limits.top_users, instruments)
     return Core(
         settings,
@@ -78,7 +88,19 @@ def make_core(settings: Settings) -> Core:
         pipeline,
         exposition,
         users,
+        ledger,
     )
+
+
+def make_book(settings: Settings, journal: Journal, store: SeriesStore, series: AccountSeries) -> Book:
+    """The book of group accounts, as the journal has it."""
+
+    def has_series(account_id: str) -> bool:
+        return store.has(catalogue.ACCOUNT_MESSAGES, (account_id,))
+
+    book = Book(settings.accounts, settings.limits.known_accounts, series, has_series)
+    book.restore(journal.saved_accounts(), journal.totals, time.time())
+    return book
 
 
 def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
@@ -93,6 +115,7 @@ def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
 
     hub.declare("agents", policy=Policy.STATE, snapshot=agents)
     hub.declare("alerts", Policy.EVENT, alerts, history=JournalHistory(journal, ALERT_STREAM))
+    hub.declare("activities", Policy.EVENT, history=JournalHistory(journal, ACTIVITY_STREAM))
     hub.declare("requests", Policy.EVENT, history=JournalHistory(journal, REQUEST_STREAM))
     hub.declare(
         "events",

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from aiohttp import web
 
+from fleetpulse.accounts.feed import MetricsFeed
+from fleetpulse.accounts.history import HistoryDesk
 from fleetpulse.accounts.ledger import Ledger
 from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
@@ -20,6 +22,7 @@ from fleetpulse.query.upstream import Upstream
 from fleetpulse.sinks.outlets import Outlets
 from fleetpulse.spending import Forecasts
 from fleetpulse.users import Users
+from fleetpulse.web.account_feed import AccountFeedEndpoints
 from fleetpulse.web.accounts import AccountEndpoints
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alert_list import AlertListEndpoints
@@ -37,6 +40,7 @@ from fleetpulse.web.pages import StaticEndpoints
 from fleetpulse.web.prices import PriceEndpoints
 from fleetpulse.web.reports import ReportEndpoints
 from fleetpulse.web.requests import RequestEndpoints
+from fleetpulse.web.sockets import Sockets
 from fleetpulse.web.spans import RequestSpans
 from fleetpulse.web.sse import EventStreamEndpoints
 from fleetpulse.web.statistics import StatisticsEndpoints
@@ -89,7 +93,17 @@ def build(settings: Settings) -> Parts:
     ops = OpsEndpoints(core.exposition, core.journal)
     requests = RequestEndpoints(desk.logs, desk.statistics.zone)
     landing = _landing(core, desk, guard, lambda: ops.ready)
-    groups = (ops, *_writing(core, guard), *_reading(core, desk), requests, landing, StaticEndpoints())
+    feed = MetricsFeed.make(core.hub, core.ledger.book, HistoryDesk(desk.prometheus, core.ledger.book))
+    account_feed = AccountFeedEndpoints(feed, Sockets(core.hub, settings.live, guard))
+    groups = (
+        ops,
+        account_feed,
+        *_writing(core, guard),
+        *_reading(core, desk),
+        requests,
+        landing,
+        StaticEndpoints(),
+    )
     routes = [route for group in groups for route in group.routes()]
     app = web.Application(client_max_size=settings.limits.body_bytes)
     app.on_cleanup.append(lambda _app: desk.logs.close())

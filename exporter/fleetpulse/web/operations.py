@@ -20,7 +20,7 @@ declaration, and finds it wrong where a field is undeclared.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -35,6 +35,7 @@ HTML = "text/html"
 CSV = "text/csv"
 MARKDOWN = "text/markdown"
 PROTOBUF = "application/x-protobuf"
+LISTS = (list, tuple, frozenset)
 _OPERATION = "__fleetpulse_operation__"
 _H = TypeVar("_H", bound=Callable[..., Any])
 Q = TypeVar("Q", bound="Query")
@@ -144,13 +145,19 @@ def operation_of(handler: object) -> Operation | None:
 
 
 def read_query(request: web.Request, model: type[Q]) -> Q:
-    """The query string as the model has it. Raises InvalidInputError that names what does not fit."""
-    repeated = [name for name, times in Counter(name for name, _ in request.query.items()).items() if times > 1]
+    """The query string as the model has it. Raises InvalidInputError that names what does not fit.
+
+    A parameter whose field is a list may be given several times.
+    """
+    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) in LISTS}
+    times = Counter(name for name, _ in request.query.items() if name not in lists)
+    repeated = [name for name, given in times.items() if given > 1]
     if repeated:
         errors = [{"loc": ["query", name], "msg": "is given more than once"} for name in repeated]
         raise InvalidInputError("the query does not validate", errors)
     try:
-        return model.model_validate(dict(request.query))
+        given: dict[str, Any] = dict(request.query)
+        return model.model_validate(given | {name: request.query.getall(name) for name in lists & given.keys()})
     except ValidationError as error:
         errors = [{**each, "loc": ["query", *each["loc"]]} for each in validation_errors(error)]
         raise InvalidInputError("the query does not validate", errors) from error

@@ -9,6 +9,7 @@ TAGS = {
     "Money": "Budgets, prices, and requests whose cost is not known.",
     "OpenTelemetry": "Spans and log records of instrumented applications, over OTLP/HTTP.",
     "Agents": "Agent pools as they are now.",
+    "Accounts": "Group accounts: what they did, whether they are online, and their alerts.",
     "Alerts": "What fires and what fired, and the way back from Alertmanager.",
     "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",
     "Operations": "Metrics, health and readiness, for machines and those who run them.",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetpulse.errors import InvalidInputError
-from fleetpulse.feed import Event, Gap, Snapshot, Subscribed, load_positions, save_positions
+from fleetpulse.feed import Event, Gap, Position, Snapshot, Subscribed, load_positions, save_positions
 from fleetpulse.feed.positions import MAX_EPOCHS, Track
 
 
@@ -72,6 +72,13 @@ def test_a_snapshot_says_where_it_stands() -> None:
     track.takes(subscribed("a", 0))
     track.takes(Snapshot("t", "a", 30, [], {"b": 8}))
     assert track.position == {"a": 30, "b": 8}
+
+
+def test_a_filtered_topic_is_told_where_every_origin_stands() -> None:
+    track = Track({"a": 5, "b": 5})
+    assert track.takes(Position("t", "a", 5, {"b": 9}))
+    assert not track.takes(Position("t", "a", 5, {"b": 9}))
+    assert track.position == {"a": 5, "b": 9}
 
 
 def test_origins_are_bounded() -> None:

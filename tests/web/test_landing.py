@@ -35,7 +35,7 @@ def told(server: Server) -> Answer:
 
 def test_it_leads_on(server: Server) -> None:
     links = set(re.findall(r'href="([^"]+)"', page(server)))
-    assert {"/docs", "/openapi.json", "/metrics", "/health", "/docs#live.live"} <= links
+    assert {"/docs", "/openapi.json", "/metrics", "/health", "/live", "/asyncapi.yaml"} <= links
     assert {"http://127.0.0.1:9090", "http://127.0.0.1:9093", "http://127.0.0.1:3000"} <= links
     for link in links:
         if link.startswith("/") and "/report/" not in link:

@@ -24,7 +24,7 @@ from fleetpulse.config import Settings
 
 PING = "/api/v1/agents/{agent_id}/ping"
 AGENTS = "/api/v1/agent-pools/{pool_id}/agents"
-PAGES = ("/", "/docs", "/openapi.json", "/static/{name}")
+PAGES = ("/", "/docs", "/live", "/openapi.json", "/asyncapi.yaml", "/static/{name}")
 MONEY = ("/api/budgets", "/api/prices", "/api/unpriced", "/api/corrections")
 PRICING = ("/api/prices", "/api/unpriced/price")
 STATISTICS = ("/api/metrics", "/api/hourly-stats", "/api/daily-stats", "/api/alerts")  # with nobody behind them

@@ -91,6 +91,7 @@ class Position:
     topic: str
     epoch: str
     offset: int
+    positions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _gap(raw: Mapping[str, Any], topic: str, epoch: str) -> Gap:
 
 
 def _position(raw: Mapping[str, Any], topic: str, epoch: str) -> Position:
-    return Position(topic, epoch, raw["offset"])
+    return Position(topic, epoch, raw["offset"], raw.get("positions") or {})
 
 
 _MAKERS: dict[str, Callable[[Mapping[str, Any], str, str], TopicMessage]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetpulse.errors import InvalidInputError
-from fleetpulse.feed.messages import Gap, Snapshot, Subscribed, TopicMessage
+from fleetpulse.feed.messages import Gap, Position, Snapshot, Subscribed, TopicMessage
 
 MAX_EPOCHS = 32  # origins remembered of one topic; past it those that were heard of first are forgotten
 
@@ -50,11 +50,19 @@ class Track:
             self._settle()
             self._move(message.epoch, max(message.last, self._at.get(message.epoch, 0)))
         else:
-            if message.offset <= (self._at if self._next is None else self._next).get(message.epoch, 0):
-                return False
-            self._settle()
-            self._move(message.epoch, message.offset)
+            more = message.positions if isinstance(message, Position) else {}
+            return self._moved({**more, message.epoch: message.offset})
         return True
+
+    def _moved(self, offsets: Mapping[str, int]) -> bool:
+        """Moves forward; False where nothing of it is past what was had."""
+        before = self._at if self._next is None else self._next
+        fresh = {epoch: offset for epoch, offset in offsets.items() if offset > before.get(epoch, 0)}
+        if fresh:
+            self._settle()
+        for epoch, offset in fresh.items():
+            self._move(epoch, offset)
+        return bool(fresh)
 
     def _subscribed(self, answer: Subscribed) -> None:
         """Takes over where the stream stands.

@@ -1,4 +1,4 @@
-"""The API's own documentation: `/openapi.json` for programs, `/docs` for people.
+"""The API's own documentation: `/openapi.json` and `/asyncapi.yaml` for programs, `/docs` and `/live` for people.
 
 Public, with or without credentials: it says how to ask, and nothing of what there is to know.
 """
@@ -14,6 +14,8 @@ from fleetpulse.web.openapi import describe
 from fleetpulse.web.operations import HTML, operation
 from fleetpulse.web.pages import html_page, markup
 
+YAML = "application/yaml"  # RFC 9512
+
 
 class DocsEndpoints:
     """Serves the document of `routes` and of its own; `secured` tells whether credentials are asked for by now."""
@@ -26,7 +28,12 @@ class DocsEndpoints:
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers live."""
-        return [web.get("/openapi.json", self.openapi), web.get("/docs", self.page)]
+        return [
+            web.get("/openapi.json", self.openapi),
+            web.get("/asyncapi.yaml", self.asyncapi),
+            web.get("/docs", self.page),
+            web.get("/live", self.live_page),
+        ]
 
     @public
     @operation("Pages", answer=dict[str, Any])
@@ -40,6 +47,18 @@ class DocsEndpoints:
     async def page(self, _request: web.Request) -> web.Response:
         """This API to read and to try in the browser, without internet."""
         return html_page(markup("docs.html"))
+
+    @public
+    @operation("Pages", media=(YAML,))
+    async def asyncapi(self, _request: web.Request) -> web.Response:
+        """The WebSocket addresses and their messages as an AsyncAPI 3.0 document."""
+        return web.Response(text=markup("asyncapi.yaml"), content_type=YAML, headers={"Cache-Control": "no-cache"})
+
+    @public
+    @operation("Pages", media=(HTML,))
+    async def live_page(self, _request: web.Request) -> web.Response:
+        """The live feed to look at: topics, messages, positions, and a button that cuts the connection."""
+        return html_page(markup("live.html"))
 
     def _document(self, secured: bool) -> bytes:  # noqa: FBT001 - the key of what is kept
         if secured not in self._made:

@@ -209,9 +209,11 @@ class LandingEndpoints:
             "links": {
                 "docs": "/docs",
                 "openapi": "/openapi.json",
+                "asyncapi": "/asyncapi.yaml",
                 "metrics": "/metrics",
                 "health": "/health",
                 "live": "/ws/live",
+                "live_page": "/live",
                 "report": "/api/report/daily",
             },
             "figures": await self._figurer.figures() if self._guard.tells_anyone(request) else None,

@@ -17,7 +17,7 @@ from fleetpulse.web.guard import public
 from fleetpulse.web.operations import Answer, operation
 
 FOLDER = Path(__file__).parent / "static"
-TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".ts": "text/plain"}
 # Scripts may ask this exporter only (that is the feed, too), and nobody may put a page into a frame of theirs.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -498,7 +498,10 @@ CLUSTER_CONNECTED = _metric(
 )
 CLUSTER_REPLICAS = _metric("cluster_replicas", "gauge", "Other replicas that were heard of lately.")
 CLUSTER_RELAY_LAG = _metric(
-    "cluster_relay_lag_rows", "gauge", "Rows that other replicas have stored and that have not come here yet.", ("table",)
+    "cluster_relay_lag_rows",
+    "gauge",
+    "Rows that other replicas have stored and that have not come here yet.",
+    ("table",),
 )
 CLUSTER_MESSAGES = _metric(
     "cluster_messages_total",

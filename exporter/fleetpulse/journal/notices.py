@@ -8,7 +8,7 @@ some time waits in the outbox; one without is settled.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fleetpulse.journal.totals import Deltas, Key
 from fleetpulse.journal.writes import Counted
@@ -37,14 +37,17 @@ class Target(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """One notification to one target over one channel; `due_at` is None once nothing more is to be done."""
+    """One notification to one target over one channel.
+
+    `due_at` is None once nothing more is to be done; after `expires_at`, if any, it is not to be made any more.
+    """
 
     target: Target
     channel: str
     outcome: str
     detail: str
     due_at: float | None
-    expires_at: float
+    expires_at: float | None = None
     attempts: int = 0
 
 
@@ -249,20 +252,25 @@ class SavePreferences:
         connection.execute("INSERT OR REPLACE INTO notification_preferences VALUES (?,?,?,?)", values)
 
 
-def due_deliveries(
-    connection: sqlite3.Connection, now: float, limit: int, *, abandoned: bool = False
-) -> list[Open]:
-    """What waits and is due, the longest due first; with `abandoned`, what was being made when a process ended."""
-    which = f"o.outcome = '{PENDING}' AND o.due_at IS NOT NULL" if abandoned else "o.due_at <= :now"
-    wanted = {"now": now, "limit": limit}
-    rows = connection.execute(f"{_WAITING} WHERE {which} ORDER BY o.due_at, n.id LIMIT :limit", wanted)
-    width = len(NoticeRow._fields)
-    return [
-        Open(
-            row[0], NoticeRow(*row[1 : 1 + width]), Delivery(Target(*row[1 + width : 3 + width]), *row[3 + width :])
-        )
-        for row in rows
-    ]
+def due_deliveries(connection: sqlite3.Connection, now: float, limit: int) -> list[Open]:
+    """What waits and is due at `now` (Unix seconds), the longest due first."""
+    rows = connection.execute(f"{_WAITING} WHERE o.due_at <= ? ORDER BY o.due_at, n.id LIMIT ?", (now, limit))
+    return [_open(row) for row in rows]
+
+
+def abandoned_deliveries(connection: sqlite3.Connection, upto: int, limit: int) -> list[Open]:
+    """What was under way, of notifications up to and with `upto`, when the process before this one ended."""
+    rows = connection.execute(
+        f"{_WAITING} WHERE o.due_at IS NOT NULL AND o.outcome = ? AND n.id <= ? ORDER BY n.id LIMIT ?",
+        (PENDING, upto, limit),
+    )
+    return [_open(row) for row in rows]
+
+
+def newest_notice(connection: sqlite3.Connection) -> int:
+    """The id of the newest notification; 0 where there is none."""
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM notifications").fetchone()
+    return int(newest)
 
 
 def next_due(connection: sqlite3.Connection) -> float | None:
@@ -312,6 +320,12 @@ _OLDEST = """
     WHERE (created_at < ? OR id <= (SELECT max(id) FROM notifications) - ?)
         AND NOT EXISTS (SELECT 1 FROM notification_outcomes o WHERE o.number = n.id AND o.due_at IS NOT NULL)
 """
+
+
+def _open(row: tuple[Any, ...]) -> Open:
+    width = 1 + len(NoticeRow._fields)
+    target, rest = Target(*row[width : width + 2]), row[width + 2 :]
+    return Open(row[0], NoticeRow(*row[1:width]), Delivery(target, *rest))
 
 
 def _insert_notice(connection: sqlite3.Connection, notice: NoticeRow) -> int:

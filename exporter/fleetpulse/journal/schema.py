@@ -217,7 +217,7 @@ MIGRATIONS: tuple[str, ...] = (
         changed_at REAL NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
         due_at REAL,
-        expires_at REAL NOT NULL,
+        expires_at REAL,
         PRIMARY KEY (number, audience, recipient, channel)
     ) WITHOUT ROWID;
     CREATE INDEX notification_outcomes_due ON notification_outcomes (due_at) WHERE due_at IS NOT NULL;

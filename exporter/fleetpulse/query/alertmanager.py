@@ -1,8 +1,9 @@
-"""Alertmanager's HTTP API (v2): the alerts that it holds now, silenced and inhibited ones too.
+"""Alertmanager's HTTP API (v2): the alerts that it holds now, silenced and inhibited ones too; and posting some.
 
 Source: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml (`gettableAlert`).
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,6 +67,29 @@ class FiringAlert(BaseModel):
 ALERTS = TypeAdapter(list[FiringAlert])
 
 
+class PostedAlert(BaseModel):
+    """An alert to be posted (`postableAlert`): it fires from its start until its end, then is resolved by itself.
+
+    Posted again with the same labels before its end, it is the same alert.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
+    starts_at: datetime
+    ends_at: datetime
+
+    def as_json(self) -> dict[str, object]:
+        """With the names that Alertmanager knows."""
+        return {
+            "labels": self.labels,
+            "annotations": self.annotations,
+            "startsAt": self.starts_at,
+            "endsAt": self.ends_at,
+        }
+
+
 class Alertmanager(Upstream):
     """Asks one Alertmanager. Every method raises UpstreamError."""
 
@@ -80,6 +104,10 @@ class Alertmanager(Upstream):
         except ValidationError as error:
             raise self.failed("answered something else than alerts") from error
         return sorted(alerts, key=_newest_first)
+
+    async def post_alerts(self, alerts: Sequence[PostedAlert]) -> None:
+        """Hands alerts over; returns when Alertmanager has taken all of them."""
+        await self.give("/api/v2/alerts", [alert.as_json() for alert in alerts])
 
     def explain(self, document: Any) -> str:
         """Alertmanager says a text, or `{"code", "message"}`."""

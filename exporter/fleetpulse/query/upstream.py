@@ -18,6 +18,7 @@ MAX_BYTES = 32 * 2**20
 CONNECTIONS = 8
 LARGE_BYTES = 2**18  # JSON past it is parsed on another thread
 OK = 200
+EMPTY = b"null"
 T = TypeVar("T")
 
 
@@ -49,6 +50,11 @@ class Upstream:
         """The JSON of a POST of form fields. Raises UpstreamError."""
         return await self._ask("POST", path, data=form)
 
+    async def give(self, path: str, document: Any) -> None:
+        """Posts JSON, where nothing but yes or no is answered. Raises UpstreamError."""
+        body = await asyncio.to_thread(orjson.dumps, document)
+        await self._ask("POST", path, may_be_empty=True, data=body, given={"Content-Type": "application/json"})
+
     async def close(self) -> None:
         """Closes the connections; what is under way fails."""
         if self._session is not None:
@@ -62,13 +68,21 @@ class Upstream:
         """What an error's JSON says, in the words of the service; overridden where it has a form of its own."""
         return document[:200] if isinstance(document, str) else ""
 
-    async def _ask(self, method: str, path: str, **how: Any) -> Any:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        may_be_empty: bool = False,
+        given: Mapping[str, str] | None = None,
+        **how: Any,
+    ) -> Any:
         try:
-            headers = await asyncio.to_thread(self._credentials)
+            headers = await asyncio.to_thread(self._credentials) | dict(given or {})
             async with self._connected().request(
                 method, self._url + path, headers=headers, allow_redirects=False, timeout=self._timeout, **how
             ) as response:
-                body = await self._read(response)
+                body = await self._read(response) or (EMPTY if may_be_empty else b"")
                 return await self._judged(response.status, body)
         except TimeoutError as error:
             raise self.failed(f"did not answer within {self._timeout.total:g} s") from error

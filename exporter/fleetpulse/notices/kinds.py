@@ -1,0 +1,145 @@
+"""Ready-made notifications: what each kind says, how much it matters, and what of it is the same.
+
+Kinds and their occasions are those of the live service's document. Words are kept in one place, here.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from fleetpulse.notices.model import Level, NotificationRequest, Recipients
+
+DAY_SECONDS = 86_400
+FLAP_SECONDS = 60
+NAMED = 5  # of many agents
+TITLE, MESSAGE = 200, 4_000
+RISK, BLOCKED, ONLINE, OFFLINE = "risk_control", "blocked", "online", "offline"
+RISKY_WORDS = {  # what agents' statuses say, in the words of the document, too
+    "risk_control": RISK,
+    "risk-control": RISK,
+    "risk control": RISK,
+    "风控": RISK,
+    "blocked": BLOCKED,
+    "banned": BLOCKED,
+    "被封": BLOCKED,
+    "封禁": BLOCKED,
+}
+STATES = {
+    ONLINE: Level.SUCCESS,
+    OFFLINE: Level.WARNING,
+    RISK: Level.ERROR,
+    BLOCKED: Level.URGENT,
+}
+WORDS = {ONLINE: "online", OFFLINE: "offline", RISK: "under risk control", BLOCKED: "blocked"}
+COST_LEVELS = {80: Level.WARNING, 95: Level.ERROR, 100: Level.URGENT}
+
+
+def device_state(status: str, *, up: bool) -> str:
+    """An agent's state as these notifications know it: online, offline, risk_control, blocked."""
+    return RISKY_WORDS.get(status, ONLINE) if up else OFFLINE
+
+
+def device_status(device: str, name: str, old: str, new: str, recipients: Recipients) -> NotificationRequest:
+    """A device went from one state to another: online, offline, risk_control, blocked."""
+    title = f"{name} is {WORDS.get(new, new)}"
+    return NotificationRequest(
+        title=title[:TITLE],
+        message=f"Device {name} went from {WORDS.get(old, old)} to {WORDS.get(new, new)}."[:MESSAGE],
+        level=STATES.get(new, Level.INFO),
+        kind="device_status",
+        subject=device,
+        recipients=recipients,
+        dedup_key=f"device_status:{old}:{new}:{device}"[:TITLE],
+        dedup_seconds=FLAP_SECONDS,
+        metadata={"device_id": device, "old": old, "new": new},
+    )
+
+
+def devices_status(names: Sequence[str], new: str, recipients: Recipients) -> NotificationRequest:
+    """Many devices went to one state at once."""
+    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return NotificationRequest(
+        title=f"{len(names)} devices are {WORDS.get(new, new)}",
+        message=f"{listed}."[:MESSAGE],
+        level=STATES.get(new, Level.INFO),
+        kind="device_status",
+        recipients=recipients,
+        dedup_seconds=0,
+        metadata={"new": new, "devices": len(names)},
+    )
+
+
+def cost_warning(  # noqa: PLR0913 - what it says
+    budget: str, period: str, percent: int, spent: float, limit: float, until: datetime, recipients: Recipients
+) -> NotificationRequest:
+    """A budget is spent to 80, 95 or 100 % (`percent`) of its limit, in USD; told once until its period ends."""
+    left = (until - datetime.now(UTC)).total_seconds()
+    return NotificationRequest(
+        title=f"Budget {budget}: {percent} % is spent",
+        message=f"${spent:,.2f} of ${limit:,.2f} are spent this {period}.",
+        level=COST_LEVELS[percent],
+        kind="cost_warning",
+        subject=budget,
+        recipients=recipients,
+        dedup_key=f"cost_warning:{percent}:{until.isoformat()}:{budget}"[:TITLE],
+        dedup_seconds=int(min(max(left, 60), 31 * DAY_SECONDS)),
+        metadata={"budget": budget, "percent": percent, "spent_usd": spent, "limit_usd": limit},
+    )
+
+
+def risk_control(account: str, text: str, alert: str, recipients: Recipients) -> NotificationRequest:
+    """Something is wrong with a group account; `alert` says which time."""
+    return NotificationRequest(
+        title=f"Account {account} needs attention"[:TITLE],
+        message=text[:MESSAGE],
+        level=Level.ERROR,
+        kind="risk_control",
+        subject=account[:TITLE],
+        recipients=recipients,
+        dedup_key=f"risk_control:{alert}"[:TITLE],
+        dedup_seconds=DAY_SECONDS,
+        metadata={"account_id": account},
+    )
+
+
+def maintenance(start: datetime, end: datetime, text: str, recipients: Recipients) -> NotificationRequest:
+    """The service will be maintained between two moments; not told any more once it is over."""
+    return NotificationRequest(
+        title=f"Maintenance from {_moment(start)} to {_moment(end)}",
+        message=text,
+        level=Level.WARNING,
+        kind="maintenance",
+        recipients=recipients,
+        dedup_key=f"maintenance:{start.isoformat()}:{end.isoformat()}",
+        expires_at=end,
+        metadata={"start": start.isoformat(), "end": end.isoformat()},
+    )
+
+
+def ai_processing(session: str, text: str, recipients: Recipients) -> NotificationRequest:
+    """An AI could not answer in a chat session."""
+    return NotificationRequest(
+        title=f"The AI could not answer in {session}"[:TITLE],
+        message=text[:MESSAGE],
+        level=Level.WARNING,
+        kind="ai_processing",
+        subject=session[:TITLE],
+        recipients=recipients,
+        metadata={"session_id": session},
+    )
+
+
+def takeover(session: str, text: str, recipients: Recipients) -> NotificationRequest:
+    """A chat session needs a person to take over from the AI."""
+    return NotificationRequest(
+        title=f"{session} needs a person"[:TITLE],
+        message=text[:MESSAGE],
+        level=Level.WARNING,
+        kind="takeover",
+        subject=session[:TITLE],
+        recipients=recipients,
+        metadata={"session_id": session},
+    )
+
+
+def _moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M %Z}".strip()

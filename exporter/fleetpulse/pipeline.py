@@ -51,6 +51,7 @@ STREAMS = {
     EVENTS: (EVENT_STREAM,),
     ACTIVITIES: (ACTIVITY_STREAM,),
 }
+Watcher = Callable[[Sequence[Change]], None]
 log = logging.getLogger(__name__)
 
 
@@ -93,6 +94,11 @@ class Pipeline:
         self._pricer = pricer or Pricer(settings.prices)
         self._local: dict[Key, Total] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Adds one who hears of changes of agents; called on the loop, must neither wait nor raise."""
+        self._watchers.append(watcher)
 
     async def settle_budgets(self) -> None:
         """Brings the budgets' spend in line with the configuration. Call once, before anything is stored."""
@@ -212,6 +218,8 @@ class Pipeline:
         )
 
     def _publish(self, changes: Sequence[Change]) -> None:
+        for watcher in self._watchers:
+            watcher(changes)
         for agent, offline in changes:
             if offline:
                 item: object = {"agent_id": agent.agent_id, "status": "offline"}

@@ -207,6 +207,11 @@ class Hub:
         """Every connection; not to be changed."""
         return self._clients
 
+    @property
+    def topics(self) -> Sequence[Topic]:
+        """Every topic in use; not to be changed."""
+        return self._topics.all()
+
     def connect(self, transport: Transport, endpoint: str, wire: Wire = WEBSOCKET) -> Client:
         """Takes a connection in, right after its upgrade; pair with `disconnect`."""
         now = self._timer()

@@ -7,6 +7,7 @@ to a socket, or into a mailbox, is not.
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from fleetpulse.notices.model import Channel, Level, wire
 from fleetpulse.query.alertmanager import Alertmanager, PostedAlert
 
 ALERTNAME = "Notification"  # what the routes know these alerts by, and the way back, too
+AVOID_SECONDS = 0.5  # after a failure Alertmanager is not asked again for so long
 TOGETHER = 100  # users written to at the same time: their mailboxes share commits
 # The best that became of it for any connection of a recipient.
 BEST = tuple(Outcome)
@@ -50,6 +52,8 @@ class Carrier:
         self._router = router
         self._alertmanager = alertmanager
         self._alert_seconds = alert_seconds
+        self._avoid_until = 0.0
+        self._why = ""
 
     async def carry(self, loads: Sequence[Load], now: float, *, dry_run: bool = False) -> list[Fate]:
         """Makes all, and says what became of each, in order."""
@@ -97,9 +101,15 @@ class Carrier:
     async def _post(self, loads: Sequence[Load], now: float, *, dry_run: bool) -> list[Fate]:
         if not loads or dry_run:
             return [Fate("sent")] * len(loads)
+        began = time.monotonic()
+        if began < self._avoid_until:
+            return [Fate("failed", self._why, again=True)] * len(loads)
         try:
             await self._alertmanager.post_alerts([self._alert(load, now) for load in loads])
         except UpstreamError as error:
+            self._why = error.detail
+            ended = time.monotonic()  # where it only fails slowly, half of the time at most is spent on it
+            self._avoid_until = ended + max(AVOID_SECONDS, ended - began)
             return [Fate("failed", error.detail, again=True)] * len(loads)
         return [Fate("sent")] * len(loads)
 

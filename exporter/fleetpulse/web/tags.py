@@ -12,6 +12,8 @@ TAGS = {
     "Accounts": "Group accounts: what they did, whether they are online, and their alerts.",
     "Alerts": "What fires and what fired, and the way back from Alertmanager.",
     "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",
+    "Chat": "The chat service: its WebSocket addresses, and stored messages. Its messages: `docs/chat.md`.",
+    "Notifications": "Notifications to people over live connections, e-mail, SMS and push.",
     "Operations": "Metrics, health and readiness, for machines and those who run them.",
     "Pages": "Pages for people, and this document.",
 }

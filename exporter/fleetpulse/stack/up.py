@@ -32,13 +32,13 @@ def up(settings: Settings, console: Console) -> int:
     rendered = render(plan.files, plan.addresses, plan.run_folder, plan.token_file)
     token.refresh()
     if plan.settings.alerting.configured:
-        _render_alerting(plan, rendered, console)
+        render_alerting(plan, rendered, console)
     parts = services(plan, rendered)
     screen = TerminalScreen(console, parts, plan.settings)
     return asyncio.run(_launch(parts, screen, token))
 
 
-def _render_alerting(plan: Plan, rendered: Rendered, console: Console) -> None:
+def render_alerting(plan: Plan, rendered: Rendered, console: Console) -> None:
     """Alertmanager's configuration from the settings, over the one that comes along. Raises ConfigError."""
     version = version_of(plan.tools.alertmanager) or OLDEST
     place = Place(exporter_url=plan.addresses.exporter, exporter_token_file=plan.token_file)

@@ -47,11 +47,13 @@ class AccountHistory(NamedTuple):
 
 async def account_history(prometheus: Prometheus, accounts: Sequence[str], window: Window) -> AccountHistory:
     """The history of these accounts, and of all together. Raises UpstreamError."""
-    found = await together(prometheus.query_range(expression, *window) for expression in _expressions(accounts))
+    sums, states, counts = await together(
+        prometheus.query_range(expression, *window) for expression in _expressions(accounts)
+    )
     count = int((window.end - window.start) // window.step) + 1
     times = [window.start + number * window.step for number in range(count)]
     places = {round(at): place for place, at in enumerate(times)}
-    return AccountHistory(times, window.step, _system(*found[:2], places), _accounts(accounts, found[2], places))
+    return AccountHistory(times, window.step, _system(sums, states, places), _accounts(accounts, counts, places))
 
 
 def _expressions(accounts: Sequence[str]) -> tuple[str, str, str]:

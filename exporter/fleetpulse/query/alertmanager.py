@@ -41,10 +41,15 @@ class FiringAlert(BaseModel):
         """Its name."""
         return self.labels.get("alertname") or "unnamed"
 
+    @property
+    def alert_id(self) -> str:
+        """The id that its stored changes have, too."""
+        return f"{self.alertname}_{self.fingerprint}_{int(self.starts_at.timestamp())}"
+
     def as_json(self) -> dict[str, object]:
         """The alert as the API shows it, with the names that its stored changes have."""
         return {
-            "alert_id": f"{self.alertname}_{self.fingerprint}_{int(self.starts_at.timestamp())}",
+            "alert_id": self.alert_id,
             "alert_type": self.labels.get("alert_type", self.alertname),
             "account_id": self.labels.get("account_id"),
             "message": self.annotations.get("description") or self.annotations.get("summary") or self.alertname,

@@ -55,6 +55,10 @@ class Upstream:
         body = await asyncio.to_thread(orjson.dumps, document)
         await self._ask("POST", path, may_be_empty=True, data=body, given={"Content-Type": "application/json"})
 
+    async def send(self, path: str, document: Any) -> Any:
+        """The JSON of a POST of JSON. Raises UpstreamError."""
+        return await self._ask("POST", path, json=document)
+
     async def close(self) -> None:
         """Closes the connections; what is under way fails."""
         if self._session is not None:

@@ -22,7 +22,8 @@ CURSOR = re.compile(r"(|[0-9]{1,18})")
 MAX_FIRING = 1_000
 
 
-def _cursor(value: str) -> str:
+def valid_cursor(value: str) -> str:
+    """Refuses what no page gave."""
     if not CURSOR.fullmatch(value):
         raise ValueError("is no cursor that a page gave")
     return value
@@ -75,7 +76,7 @@ class Alerts(TypedDict):
 class AlertsQuery(Paged):
     """Which alerts. `firing` may be turned off, and then Alertmanager is not needed."""
 
-    cursor: Annotated[str, AfterValidator(_cursor)] = Field(
+    cursor: Annotated[str, AfterValidator(valid_cursor)] = Field(
         "", description="`next_cursor` of the page before; without it, the first page."
     )
     status: Literal["firing", "resolved"] | None = Field(None, description="Only such changes.")

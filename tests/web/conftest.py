@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.system.harness import started
+from tests.web.chat_stand import ChatServe, ChatStand
 from tests.web.live_stand import DEADLINE, Serve, Stand
 from tests.web.server import Server
 
@@ -17,6 +18,27 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     async def start(*, auth: dict[str, Any] | None = None, auth_seconds: float = DEADLINE, **live: Any) -> Stand:
         settings = Settings(data_dir=tmp_path, live=live, auth=auth or {})
         stand = await Stand(settings, auth_seconds=auth_seconds).start()
+        stands.append(stand)
+        return stand
+
+    yield start
+    for stand in stands:
+        await stand.stop()
+
+
+@pytest.fixture
+async def chat_serve(tmp_path: Path) -> AsyncIterator[ChatServe]:
+    stands = []
+
+    async def start(
+        *,
+        auth: dict[str, Any] | None = None,
+        live: dict[str, Any] | None = None,
+        auth_seconds: float = DEADLINE,
+        **chat: Any,
+    ) -> ChatStand:
+        settings = Settings(data_dir=tmp_path, live=live or {}, auth=auth or {}, chat=chat)
+        stand = await ChatStand(settings, auth_seconds=auth_seconds).start()
         stands.append(stand)
         return stand
 

@@ -1,14 +1,15 @@
 """The way of a signal: what takes it in, keeps it, counts it and tells of it."""
 
-import socket
 import time
 from dataclasses import dataclass
 
 from fleetpulse import catalogue
 from fleetpulse.accounts.book import Book
 from fleetpulse.accounts.ledger import Ledger
+from fleetpulse.app.replicas import make_bus
 from fleetpulse.auth import Role
 from fleetpulse.budgets import Budgets
+from fleetpulse.chat.service import Chat
 from fleetpulse.config import Settings
 from fleetpulse.events import Events
 from fleetpulse.events.plugin import TOPIC as PLUGIN_TOPIC
@@ -17,7 +18,7 @@ from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
 from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, JournalHistory
 from fleetpulse.live import Hub, Policy
-from fleetpulse.live.bus import Bus, LocalBus
+from fleetpulse.live.bus import Bus
 from fleetpulse.pipeline import Pipeline, alert_json
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.accounts import AccountSeries
@@ -48,6 +49,7 @@ class Core:
     exposition: Exposition
     users: Users
     ledger: Ledger
+    chat: Chat
 
 
 def make_core(settings: Settings) -> Core:
@@ -67,7 +69,7 @@ def make_core(settings: Settings) -> Core:
     hub = Hub(settings.live, instruments)
     declare_topics(hub, fleet, journal)
     hub.declare("accounts", policy=Policy.STATE, snapshot=lambda _topic: book.everyone())
-    bus = LocalBus(f"{socket.gethostname()}:{settings.port}")
+    bus = make_bus(settings, instruments)
     events = Events(journal, bus.replica, instruments)
     pricer = Pricer(settings.prices)
     pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
@@ -89,6 +91,7 @@ def make_core(settings: Settings) -> Core:
         exposition,
         users,
         ledger,
+        Chat(settings, journal, hub, bus, instruments, events.tell),
     )
 
 

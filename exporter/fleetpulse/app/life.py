@@ -96,6 +96,9 @@ def _stored(parts: Parts, table: Table, rows: Sequence[Row], first: int) -> None
     parts.pipeline.stored(table, rows, first)
     parts.users.stored(table, rows)
     parts.ledger.stored(table, rows, first)
+    if parts.cluster is not None:
+        parts.cluster.stored(table, rows, first)
+    parts.chat.stored(table, rows, first)
 
 
 async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:
@@ -109,6 +112,7 @@ async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asynci
     await runner.cleanup()
     for upstream in parts.upstreams:
         await upstream.close()
+    await parts.chat.stop()
     await parts.pipeline.drain()
     await parts.events.stop()
     await parts.outlets.stop()

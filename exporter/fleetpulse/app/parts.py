@@ -6,12 +6,14 @@ from typing import Protocol
 
 from aiohttp import web
 
-from fleetpulse.accounts.feed import MetricsFeed
-from fleetpulse.accounts.history import HistoryDesk
 from fleetpulse.accounts.ledger import Ledger
+from fleetpulse.app.accounts import Accounts
 from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
+from fleetpulse.app.replicas import make_cluster
 from fleetpulse.auth import Authenticator
+from fleetpulse.cluster import Cluster
+from fleetpulse.chat.service import Chat
 from fleetpulse.config import Settings, otel_variables
 from fleetpulse.events import Events, Plugins, Services
 from fleetpulse.instruments import Instruments
@@ -22,12 +24,11 @@ from fleetpulse.query.upstream import Upstream
 from fleetpulse.sinks.outlets import Outlets
 from fleetpulse.spending import Forecasts
 from fleetpulse.users import Users
-from fleetpulse.web.account_feed import AccountFeedEndpoints
-from fleetpulse.web.accounts import AccountEndpoints
 from fleetpulse.web.agents import AgentEndpoints
 from fleetpulse.web.alert_list import AlertListEndpoints
 from fleetpulse.web.alerts import AlertEndpoints
 from fleetpulse.web.budgets import BudgetEndpoints
+from fleetpulse.web.chat import ChatEndpoints
 from fleetpulse.web.docs import DocsEndpoints
 from fleetpulse.web.entry import Entry
 from fleetpulse.web.guard import Guard
@@ -40,7 +41,6 @@ from fleetpulse.web.pages import StaticEndpoints
 from fleetpulse.web.prices import PriceEndpoints
 from fleetpulse.web.reports import ReportEndpoints
 from fleetpulse.web.requests import RequestEndpoints
-from fleetpulse.web.sockets import Sockets
 from fleetpulse.web.spans import RequestSpans
 from fleetpulse.web.sse import EventStreamEndpoints
 from fleetpulse.web.statistics import StatisticsEndpoints
@@ -74,6 +74,8 @@ class Parts:
     plugins: Plugins
     users: Users
     ledger: Ledger
+    chat: Chat
+    cluster: Cluster | None
     ops: OpsEndpoints
     outlets: Outlets
     entry: Entry
@@ -93,11 +95,9 @@ def build(settings: Settings) -> Parts:
     ops = OpsEndpoints(core.exposition, core.journal)
     requests = RequestEndpoints(desk.logs, desk.statistics.zone)
     landing = _landing(core, desk, guard, lambda: ops.ready)
-    feed = MetricsFeed.make(core.hub, core.ledger.book, HistoryDesk(desk.prometheus, core.ledger.book))
-    account_feed = AccountFeedEndpoints(feed, Sockets(core.hub, settings.live, guard))
-    groups = (
+    groups: tuple[Endpoints, ...] = (
         ops,
-        account_feed,
+        Accounts(core, desk, guard),
         *_writing(core, guard),
         *_reading(core, desk),
         requests,
@@ -111,6 +111,8 @@ def build(settings: Settings) -> Parts:
     entry.install(app, [*routes, *DocsEndpoints(routes, lambda: authenticator.enabled).routes()])
     retention = Retention(core.journal, settings.journal, core.instruments)
     indexers = [desk.indexer] if desk.indexer else []
+    cluster = make_cluster(core.bus, settings, core.journal, core.hub, core.events, core.instruments)
+    replicas = [cluster] if cluster else []
     return Parts(
         settings,
         core.instruments,
@@ -121,12 +123,14 @@ def build(settings: Settings) -> Parts:
         _plugins(core),
         core.users,
         core.ledger,
+        core.chat,
+        cluster,
         ops,
         outlets,
         entry,
         app,
         upstreams=(desk.prometheus, desk.alertmanager),
-        background=(retention, core.ledger, desk.deliveries, desk.repricing, requests, *indexers),
+        background=(retention, core.ledger, core.chat, desk.deliveries, desk.repricing, requests, *indexers, *replicas),
     )
 
 
@@ -136,11 +140,11 @@ def _writing(core: Core, guard: Guard) -> tuple[Endpoints, ...]:
     return (
         IngestEndpoints(core.pipeline, limits),
         AgentEndpoints(core.fleet),
-        AccountEndpoints(core.ledger, limits),
         AlertEndpoints(core.pipeline, limits),
         OtlpEndpoints(core.pipeline, settings, core.instruments),
         LiveEndpoints(core.hub, settings, guard),
         EventStreamEndpoints(core.hub, settings),
+        ChatEndpoints(core.chat, guard),
     )
 
 

@@ -24,6 +24,7 @@ from fleetpulse.journal.mail import ExpireMail, ReceiveMail, boxes
 
 EXPIRE_SECONDS = 60.0
 EXPIRE_ROWS = 256
+PAUSE_SECONDS = 0.01
 DAY_SECONDS = 86_400
 RETRY_SECONDS = 60
 Received = Callable[[str, Sequence[MailRow]], None]
@@ -134,11 +135,11 @@ class Mailbox:
         """Drops what waited for too long; until cancelled."""
         while True:
             try:
-                while await self.expire():
-                    await asyncio.sleep(0)
+                more = await self.expire()
             except OverloadedError as error:  # a full disk: the next round tries again
                 log.warning("what waited for too long is not dropped: %s", error.detail)
-            await asyncio.sleep(EXPIRE_SECONDS)
+                more = False
+            await asyncio.sleep(PAUSE_SECONDS if more else EXPIRE_SECONDS)
 
     async def expire(self) -> bool:
         """Drops some of what waited for too long; False where there is no more."""

@@ -1,32 +1,24 @@
 """What the chat service sends: the document's messages, each made in one place. Times are RFC 3339 in UTC."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from fleetpulse.errors import FleetpulseError
-from fleetpulse.journal import MessageRow, rfc3339
+from fleetpulse.journal import rfc3339
 
 Message = dict[str, Any]
 
 
-def message_json(row: MessageRow) -> Message:
-    """A stored message as the API and `new_message` show it; what it does not have is left out."""
-    shown: Message = {"message_id": row.message_id}
-    for name in ("session_id", "recipient"):
-        if (value := getattr(row, name)) is not None:
-            shown[name] = value
-    shown |= {"user_id": row.user_id, "kind": row.kind, "text": row.text}
-    shown["timestamp"] = rfc3339(row.received_at if row.timestamp is None else row.timestamp)
-    shown["received_at"] = rfc3339(row.received_at)
-    if row.metadata is not None:
-        shown["metadata"] = json.loads(row.metadata)
-    return shown
+def message_json(fields: Mapping[str, Any]) -> Message:
+    """A stored message (`MessageRow.as_json`) as the chat shows it; what it does not have is left out."""
+    return {name: value for name, value in fields.items() if name != "stream"}
 
 
-def new_message(row: MessageRow) -> Message:
-    """Somebody wrote."""
-    head = {"type": "new_message"} | ({} if row.session_id is None else {"session_id": row.session_id})
-    return head | {"message": message_json(row)}
+def new_message(fields: Mapping[str, Any]) -> Message:
+    """Somebody wrote; `fields` are the stored message's."""
+    session_id = fields.get("session_id")
+    head = {"type": "new_message"} | ({} if session_id is None else {"session_id": session_id})
+    return head | {"message": message_json(fields)}
 
 
 def status_update(message_id: str, status: str, now: float, **more: Any) -> Message:

@@ -1,8 +1,8 @@
 """Routing: a server message to everyone, to a user, to a session; and what became of it, per recipient.
 
 With `store`, what is sent is on disk before it goes out: to a user in the mailbox, which keeps it while they are
-away, to a session or to everyone as a message of the history. Without, it goes to who is there now, and a connection
-that reads too slowly does without it (`over_limit`).
+away, to a session or to everyone as a message of the history. Without, it goes to who is there now, and a
+connection that reads too slowly does without it (`over_limit`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import orjson
 from fleetpulse.chat.mailbox import Mailbox
 from fleetpulse.chat.writing import EVERYONE, Writing
 from fleetpulse.errors import LimitedError
-from fleetpulse.live import Hub, frames
+from fleetpulse.live import Hub
 from fleetpulse.live.bus import Bus
 from fleetpulse.live.presence import Connection, Presence
 from fleetpulse.signals import ChatMessage
@@ -29,10 +29,12 @@ MAX_TEXT = 8_192
 class Outcome(StrEnum):
     """What became of a message for one recipient.
 
-    - `delivered`: handed to the connection's socket; `queued`: it waits behind others, or goes through another
-      replica; `conflated`: it reads slowly, and gets the newest state only; `over_limit`: not sent, as the connection
-      reads too slowly or the mailbox is full; `stored`: kept for the user's return; `offline`: nobody is there, and
-      nothing was kept.
+    - `delivered`: handed to the connection's socket.
+    - `queued`: it waits behind others, or goes through another replica.
+    - `conflated`: the connection gets the newest state only.
+    - `over_limit`: not sent, as the connection reads too slowly or the mailbox is full.
+    - `stored`: kept for the user's return.
+    - `offline`: nobody is there, and nothing was kept.
     """
 
     DELIVERED = "delivered"
@@ -120,7 +122,7 @@ class Router:
 
     def push(self, user_id: str, message: Mapping[str, Any]) -> None:
         """To who is there of a user, on any replica, without waiting for anything; it may be lost."""
-        data = frames.text(orjson.dumps(message))
+        data = orjson.dumps(message)
         for connection in self._presence.of_user(user_id):
             self._write(connection, data)
         self._bus.send(PUSH, {"to": {"user": user_id}, "message": dict(message)})
@@ -138,7 +140,7 @@ class Router:
         """What became, or would become, of it for each; writes it first where it was not `sent` through the hub."""
         if not sent:
             self._bus.send(PUSH, {"to": dict(to), "message": dict(message)})
-        data = frames.text(orjson.dumps(message))
+        data = orjson.dumps(message)
         made: list[Delivery] = []
         for connection in connections:
             outcome = outcome_of(connection, self._hub) if sent else self._write(connection, data)
@@ -154,13 +156,13 @@ class Router:
             return outcome
         if client.backlog > client.high:
             return Outcome.OVER_LIMIT
-        client.write(data)
+        client.write(client.wire.frame(data))
         self._presence.counts.sent += 1
         return Outcome.QUEUED if client.backlog else Outcome.DELIVERED
 
     def _pushed(self, payload: Mapping[str, Any]) -> None:
         """Another replica sends something to who is here."""
-        to, data = payload["to"], frames.text(orjson.dumps(payload["message"]))
+        to, data = payload["to"], orjson.dumps(payload["message"])
         if "user" in to:
             reached = self._presence.of_user(str(to["user"]))
         elif "session" in to:

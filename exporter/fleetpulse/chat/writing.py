@@ -1,21 +1,20 @@
 """Chat messages on their way to disk: what is stored once, told of after the commit, and never twice.
 
-Promises: `store` returns after the commit. A message id that is stored already, or on its way, is a duplicate: it is
-acknowledged and changes nothing, neither the history nor a mailbox.
+Promises: `store` returns after the commit. A message id that is stored already, or on its way, is a duplicate: it
+is acknowledged and changes nothing, neither the history nor a mailbox.
 """
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import orjson
 
+from fleetpulse.chat.archive import Archive
 from fleetpulse.chat.mailbox import Mailbox
 from fleetpulse.chat.messages import new_message
 from fleetpulse.journal import MESSAGES, Journal, MailRow, MessageRow
-from fleetpulse.journal.conversations import message_by_id
 from fleetpulse.signals import ChatMessage
 
 DIRECT = "chat"
@@ -32,16 +31,14 @@ class Written(NamedTuple):
 class Writing:
     """The one way to disk of the exporter's own chat messages."""
 
-    def __init__(self, journal: Journal, mailbox: Mailbox, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, journal: Journal, archive: Archive, mailbox: Mailbox, clock: Callable[[], float] = time.time
+    ) -> None:
         self._journal = journal
+        self._archive = archive
         self._mailbox = mailbox
         self._clock = clock
-        self._reader: sqlite3.Connection = journal.reader()
         self._under_way: dict[str, asyncio.Future[None]] = {}
-
-    def close(self) -> None:
-        """Closes what it reads with."""
-        self._reader.close()
 
     async def store(self, message: ChatMessage) -> Written:
         """Stores a message; to one user it goes into their mailbox in the same transaction.
@@ -51,7 +48,7 @@ class Writing:
         row = self._row(message)
         while (other := self._under_way.get(message.message_id)) is not None:
             await asyncio.wait([other])
-        if message_by_id(self._reader, message.message_id) is not None:
+        if self._archive.find(message.message_id) is not None:
             return Written(row, duplicate=True)
         done = self._under_way[message.message_id] = asyncio.get_running_loop().create_future()
         try:
@@ -86,5 +83,4 @@ class Writing:
 
 
 def _payload(row: MessageRow) -> str:
-    payload: Mapping[str, Any] = new_message(row)
-    return orjson.dumps(payload).decode()
+    return orjson.dumps(new_message(row.as_json())).decode()

@@ -1,0 +1,54 @@
+"""Stored chat messages, as they are asked for: small look-ups on the loop, pages on a thread."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+from fleetpulse.journal import MESSAGES, Journal, MessageRow, Numbered
+from fleetpulse.journal.conversations import before_last, message_by_id, messages_before
+
+END = 2**62
+READERS = 4
+
+
+class Conversation(NamedTuple):
+    """Messages of a session, the newest first; the next page has those before the id `next_id`."""
+
+    rows: Sequence[MessageRow]
+    next_id: int | None
+
+
+class Archive:
+    """Reads the journal; `close` it before the journal stops."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._reader = journal.reader()
+        self._places = asyncio.Semaphore(READERS)
+
+    def close(self) -> None:
+        """Closes what it reads with."""
+        self._reader.close()
+
+    def find(self, message_id: str) -> MessageRow | None:
+        """One message."""
+        found = message_by_id(self._reader, message_id)
+        return found.row if found is not None and isinstance(found.row, MessageRow) else None
+
+    def before_last(self, session_id: str, count: int) -> int:
+        """The position after which a session's last `count` messages come."""
+        if not count:
+            return self._journal.newest_id(MESSAGES)
+        return max(before_last(self._reader, session_id, count), self._journal.oldest_id(MESSAGES) - 1)
+
+    async def page(self, session_id: str, limit: int, before: int | None, text: str | None) -> Conversation:
+        """A page of a session's messages, those that hold `text` where it is given."""
+        async with self._places:
+            found = await asyncio.to_thread(self._read, session_id, limit + 1, before or END, text)
+        rows = [each.row for each in found if isinstance(each.row, MessageRow)]
+        return Conversation(rows[:limit], found[limit - 1].number if len(found) > limit else None)
+
+    def _read(self, session_id: str, limit: int, before: int, text: str | None) -> Sequence[Numbered]:
+        with closing(self._journal.reader()) as connection:
+            return messages_before(connection, session_id, before, limit, text)

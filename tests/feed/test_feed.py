@@ -272,6 +272,19 @@ async def test_an_expired_token_is_replaced_by_a_fresh_one(serve: Serve, secret:
         assert events(await take(feed, events)) == [{"n": 1}]
 
 
+async def test_a_token_is_renewed_on_the_connection(serve: Serve, secret: dict[str, str]) -> None:
+    stand = await serve(auth=secret)
+    given = iter([token(20), token(900)])
+    async with LiveFeed(url(stand), token=lambda: next(given)) as feed:
+        feed.subscribe("requests")
+        await first(feed, Subscribed)
+        (client,) = stand.hub.seen
+        await until(lambda: (client.expires_at or 0) > time.time() + 600)
+        stand.hub.publish("requests", {"n": 1})
+        assert states(await take(feed, events)) == [], "the connection stayed"
+        assert len(stand.hub.seen) == 1
+
+
 async def test_a_fixed_token_that_expires_ends_the_feed(serve: Serve, secret: dict[str, str]) -> None:
     stand = await serve(auth=secret)
     async with LiveFeed(url(stand), token=token(), backoff=quick()) as feed:

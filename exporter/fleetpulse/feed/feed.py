@@ -246,6 +246,8 @@ class LiveFeed:
         kind = raw.get("type")
         if kind == "error":
             await self._refused(raw)
+        elif kind == "unsubscribed":
+            await self._dropped(raw)
         elif kind == "auth_expiring":
             self._renew = self._tokens.fresh
             self._changed.set()
@@ -272,6 +274,12 @@ class LiveFeed:
             log.warning("%s cannot be subscribed to now: %s", topic.name, words)
             asyncio.get_running_loop().call_later(ASK_AGAIN_SECONDS, self._ask_again, topic, tag)
 
+    async def _dropped(self, raw: dict[str, Any]) -> None:
+        """The server ended a subscription by itself: a newer credential does not allow it."""
+        topic = None if "id" in raw else self._topics.pop(raw.get("topic", ""), None)
+        if topic is not None:
+            await self._queue.put((None, ForbiddenError(f"{topic.name}: the newer token does not allow it")))
+
     def _ask_again(self, topic: FeedTopic, tag: object) -> None:
         if topic.tag == tag:
             topic.cut()
@@ -293,7 +301,7 @@ class LiveFeed:
                         await asyncio.sleep(PACE_SECONDS)
 
     def _questions(self) -> list[dict[str, Any]]:
-        leaving = [{"type": "unsubscribe", "topic": name} for name in self._leaving]
+        leaving = [{"type": "unsubscribe", "topic": name, "id": self._next_tag()} for name in self._leaving]
         self._leaving.clear()
         asking = [topic for topic in self._topics.values() if topic.tag is None]
         return leaving + [topic.question(self._next_tag()) for topic in asking]

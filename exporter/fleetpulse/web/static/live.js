@@ -128,7 +128,7 @@ export class LiveFeed extends EventTarget {
   unsubscribe(topic) {
     const before = this.#topics.get(canonical(topic));
     this.#topics.delete(canonical(topic));
-    if (before && before.tag !== null) this.#send({ type: "unsubscribe", topic: before.name });
+    if (before && before.tag !== null) this.#send({ type: "unsubscribe", topic: before.name, id: ++this.#tag });
   }
 
   get topics() { return [...this.#topics.keys()]; }
@@ -273,7 +273,8 @@ export class LiveFeed extends EventTarget {
     if (message.type === "error") return this.#error(message);
     if (message.type === "auth_expiring") return void this.#renew(socket);
     const topic = this.#topics.get(message.topic);
-    if (!topic || message.type === "unsubscribed") return undefined;
+    if (!topic) return undefined;
+    if (message.type === "unsubscribed") return this.#dropped(topic, message);
     if (message.type === "subscribed" && message.id === topic.tag) topic.epoch = message.epoch;
     if (topic.epoch === null || message.offset === undefined) return undefined;
     message.epoch ??= topic.epoch;
@@ -286,6 +287,13 @@ export class LiveFeed extends EventTarget {
     if (topic && REFUSALS.has(message.code)) this.#topics.delete(topic.name);
     else if (topic) setTimeout(() => this.#askAgain(topic, message.id), ASK_AGAIN_MS);
     this.#tell({ ...message, topic: topic?.name });
+  }
+
+  /** The server ended a subscription by itself: a newer credential does not allow it. */
+  #dropped(topic, message) {
+    if (message.id !== undefined) return;
+    this.#topics.delete(topic.name);
+    this.#tell({ type: "error", code: "forbidden", message: "the newer token does not allow it", topic: topic.name });
   }
 
   #askAgain(topic, tag) {

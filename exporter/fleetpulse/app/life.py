@@ -95,6 +95,7 @@ def _stored(parts: Parts, table: Table, rows: Sequence[Row], first: int) -> None
     """Tells whoever follows what has just become durable; the rows' ids run from `first`."""
     parts.pipeline.stored(table, rows, first)
     parts.users.stored(table, rows)
+    parts.notifications.stored(table, rows)
     parts.ledger.stored(table, rows, first)
     if parts.cluster is not None:
         parts.cluster.stored(table, rows, first)

@@ -10,6 +10,7 @@ from fleetpulse.accounts.ledger import Ledger
 from fleetpulse.app.accounts import Accounts
 from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
+from fleetpulse.app.notifications import Notifications
 from fleetpulse.app.replicas import make_cluster
 from fleetpulse.auth import Authenticator
 from fleetpulse.cluster import Cluster
@@ -75,6 +76,7 @@ class Parts:
     users: Users
     ledger: Ledger
     chat: Chat
+    notifications: Notifications
     cluster: Cluster | None
     ops: OpsEndpoints
     outlets: Outlets
@@ -88,6 +90,7 @@ def build(settings: Settings) -> Parts:
     """Makes every part and restores what was kept. Blocks while the journal is checked."""
     core = make_core(settings)
     desk = make_desk(core)
+    notifications = Notifications(core, desk)
     authenticator = Authenticator.from_settings(settings)
     guard = Guard(authenticator, settings)
     outlets = Outlets(settings.otlp_out, otel_variables(), core.journal, core.instruments)
@@ -98,6 +101,7 @@ def build(settings: Settings) -> Parts:
     groups: tuple[Endpoints, ...] = (
         ops,
         Accounts(core, desk, guard),
+        notifications,
         *_writing(core, guard),
         *_reading(core, desk),
         requests,
@@ -124,13 +128,14 @@ def build(settings: Settings) -> Parts:
         core.users,
         core.ledger,
         core.chat,
+        notifications,
         cluster,
         ops,
         outlets,
         entry,
         app,
         upstreams=(desk.prometheus, desk.alertmanager),
-        background=(retention, core.ledger, core.chat, desk.deliveries, desk.repricing, requests, *indexers, *replicas),
+        background=(retention, core.ledger, core.chat, desk.deliveries, desk.repricing, requests, notifications, *indexers, *replicas),
     )
 
 

@@ -1,1 +1,6 @@
-"""Several replicas as one service: stored rows, agents' state, presence and commands shared over Redis."""
+"""Several replicas over Redis: what each stores, hears and knows reaches the others' live clients."""
+
+from fleetpulse.cluster.bus import RedisBus
+from fleetpulse.cluster.cluster import Cluster
+
+__all__ = ["Cluster", "RedisBus"]

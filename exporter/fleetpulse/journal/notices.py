@@ -366,6 +366,6 @@ def _counted(metric: str, labels: Iterable[tuple[str, str, str]]) -> Deltas:
     deltas: dict[Key, float] = {}
     for each in labels:
         if each[2] != PENDING:
-            key = Key(metric, each)
+            key = Key(metric, (each[0].lower(), each[1].lower(), each[2]))
             deltas[key] = deltas.get(key, 0.0) + 1
     return deltas

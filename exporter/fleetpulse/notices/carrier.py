@@ -23,7 +23,7 @@ ALERTNAME = "Notification"  # what the routes know these alerts by, and the way 
 AVOID_SECONDS = 0.5  # after a failure Alertmanager is not asked again for so long
 TOGETHER = 100  # users written to at the same time: their mailboxes share commits
 # The best that became of it for any connection of a recipient.
-BEST = tuple(Outcome)
+BEST = tuple(map(str, Outcome))
 log = logging.getLogger(__name__)
 
 

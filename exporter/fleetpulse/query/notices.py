@@ -31,14 +31,14 @@ _SUMS = f"""
 
 
 class View(NamedTuple):
-    """Whose notifications are looked at: a user's, with those to the sessions they may enter (None: any), or all."""
+    """Whose notifications: a user's, with those to the sessions they may enter (None: any); without a user, all."""
 
     user: str | None = None
     sessions: Sequence[str] | None = None
 
 
 class Page(NamedTuple):
-    """Notifications as the API shows them; `after` is what the next page begins after, None where this is the last."""
+    """Notifications as the API shows them; `after` is what the next page begins after, None: there is none."""
 
     shown: list[dict[str, Any]]
     after: int | None

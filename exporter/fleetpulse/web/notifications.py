@@ -65,8 +65,8 @@ class NewNotification(NotificationRequest):
 class OutcomeShown(TypedDict):
     """What became of it for one recipient over one channel.
 
-    `recipient` is the id of a user or a session, as `audience` says, and empty for all. Where `retry_at` is there, it
-    is made, or tried again, then. `detail` says why; of a duplicate it is the id of the first one.
+    `recipient` is the id of a user or a session, as `audience` says, and empty for all. With `retry_at` it is made,
+    or tried again, then. `detail` says why; of a duplicate it is the id of the first one.
     """
 
     audience: Literal["user", "session", "all"]
@@ -94,7 +94,7 @@ class OutcomeKept(OutcomeShown):
 
 
 class NotificationKept(TypedDict):
-    """A notification; `repeats` were no news to anyone. Of its outcomes the first 100 are shown, and all summed up."""
+    """A notification; `repeats` were no news to anyone. The first 100 outcomes are shown, and all summed up."""
 
     id: str
     timestamp: datetime
@@ -170,8 +170,8 @@ class NotificationEndpoints:
     async def send(self, request: web.Request) -> web.Response:
         """Sends a notification to users, roles, sessions or all, over any channels.
 
-        The answer comes when it is delivered, or on disk to be delivered: to users who are away when they return, by
-        e-mail, SMS and push as soon as Alertmanager takes it. 503 where too much waits; nothing was kept then.
+        The answer comes when it is delivered, or on disk to be delivered: to users who are away when they return,
+        by e-mail, SMS and push as soon as Alertmanager takes it. 503 where too much waits; nothing was kept then.
         """
         body = self._new.one(await read_body(request, self._limits))
         actor = principal_of(request).subject

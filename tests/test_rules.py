@@ -19,7 +19,7 @@ RUNBOOK_URL = "https://github.com/fleetpulse/fleetpulse/blob/main/docs/runbooks/
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 SEVERITIES = {"critical", "warning", "info", "none"}
-ALERT_TYPES = {"cost", "error", "agent", "system"}
+ALERT_TYPES = {"cost", "error", "agent", "account", "system"}
 
 
 def load(path: Path) -> Any:

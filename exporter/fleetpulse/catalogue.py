@@ -252,6 +252,13 @@ ACCOUNT_REDPACKETS = _metric(
 ACCOUNT_ERRORS = _metric(
     "account_errors_total", "counter", "Errors of each group account.", ("account_id",), durable=True
 )
+ACCOUNT_ACTIVITIES = _metric(
+    "account_activities_total",
+    "counter",
+    "All that each group account did: messages, replies, red packets and errors.",
+    ("account_id",),
+    durable=True,
+)
 ACCOUNT_REPLY_SECONDS = _metric(
     "account_reply_seconds_total",
     "counter",
@@ -276,7 +283,8 @@ ACCOUNT_REPLY_DURATION = _metric(
 ACCOUNT_ONLINE = _metric(
     "account_online",
     "gauge",
-    "1 while the group account is online, 0 once it says otherwise or is not heard for accounts.offline_after_seconds.",
+    "1 while the group account is online, 0 once it says otherwise or is not heard for "
+    "accounts.offline_after_seconds.",
     ("account_id",),
 )
 ACCOUNT_SEEN = _metric(

@@ -19,7 +19,8 @@ COUNTED = {
     "error": catalogue.ACCOUNT_ERRORS.name,
 }
 SECONDS, TIMED = catalogue.ACCOUNT_REPLY_SECONDS.name, catalogue.ACCOUNT_TIMED_REPLIES.name
-METRICS = (*COUNTED.values(), SECONDS, TIMED)
+ALL = catalogue.ACCOUNT_ACTIVITIES.name
+METRICS = (*COUNTED.values(), ALL, SECONDS, TIMED)
 DURATION = catalogue.ACCOUNT_REPLY_DURATION
 LE, BUCKET, SUM = les(DURATION), bucket_of(DURATION), sum_of(DURATION)
 Deltas = MutableMapping[Key, float]
@@ -37,6 +38,7 @@ def fold_activities(deltas: Deltas, rows: Iterable[ActivityRow], admit: Callable
         for row in group:
             if row.kind in COUNTED:
                 deltas[Key(COUNTED[row.kind], labels)] += row.number
+                deltas[Key(ALL, labels)] += row.number
             if row.kind == "reply" and row.reply_time is not None:
                 _replied(deltas, labels, row.number, row.reply_time)
 

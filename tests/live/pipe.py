@@ -66,3 +66,35 @@ class Pipe:
         opcode, payload = data[0] & 15, bytes(data[at : at + size])
         del data[: at + size]
         return opcode, payload
+
+
+class EventPipe(Pipe):
+    """A pipe of server-sent events: the id that came last stays, as EventSource keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event_id = ""
+
+    def read(self) -> list[dict[str, Any]]:
+        """The whole events that arrived since the last call, each with the id that stood then as `id`."""
+        found = []
+        while (chunk := self._chunk()) is not None:
+            for line in chunk.decode().splitlines():
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    self.event_id = value
+                elif name == "data":
+                    found.append(json.loads(value) | {"event_id": self.event_id})
+        return found
+
+    def _chunk(self) -> bytes | None:
+        data = self._arrived
+        head = data.find(b"\r\n")
+        if head < 0:
+            return None
+        size = int(data[:head], 16)
+        if len(data) < head + 2 + size + 2:
+            return None
+        chunk = bytes(data[head + 2 : head + 2 + size])
+        del data[: head + 2 + size + 2]
+        return chunk

@@ -76,11 +76,12 @@ class Audience:
     def live(self, messages: Sequence[Message], encoded: dict[int, bytes], places: Places | None) -> list[bytes]:
         """Frames of new messages for the members; `encoded` shares them between filters of one encoder and wire."""
         result = []
+        trail = _trail(places, self.topic, messages)
         for item in self._chosen(messages, self._hidden):
             message = item.message
             frame = None if item.left else encoded.get(message.seq)
             if frame is None:
-                frame = self._frame(item, places)
+                frame = self._frame(item, trail)
                 if not item.left:
                     encoded[message.seq] = frame
             result.append(frame)
@@ -89,7 +90,8 @@ class Audience:
 
     def replay(self, messages: Sequence[Message], places: Places | None) -> list[bytes]:
         """Frames of kept messages for one client that missed them."""
-        return self._with_receipt([self._frame(item, places) for item in self._chosen(messages, set())], messages)
+        trail = _trail(places, self.topic, messages)
+        return self._with_receipt([self._frame(item, trail) for item in self._chosen(messages, set())], messages)
 
     def gap(self, epoch: str, first: int, last: int) -> list[bytes]:
         """Frames that name the lost offsets first..last of an origin."""
@@ -209,14 +211,12 @@ class Audience:
             return self.where.states(messages, hidden)
         return self.where.events(messages)
 
-    def _frame(self, item: Filtered, places: Places | None) -> bytes:
+    def _frame(self, item: Filtered, trail: Mapping[int, Places]) -> bytes:
         message = item.message
         if isinstance(message, Hole):
             return b"".join(self.gap(str(message.epoch), message.begin, message.offset))
         encode = self.encoder.left if item.left else self.encoder.message
-        if places is not None:
-            places = _moved(places, self.topic, message)
-        return self.wire.frame(encode(self.topic, message), places)
+        return self.wire.frame(encode(self.topic, message), trail.get(message.seq))
 
     def _with_receipt(self, result: list[bytes], messages: Sequence[Message]) -> list[bytes]:
         if result and self.encoder.receipts:
@@ -224,8 +224,12 @@ class Audience:
         return result
 
 
-def _moved(places: Places, topic: Topic, message: Message) -> Places:
-    """Where a client stands after a message."""
-    here = dict(places.get(topic.name, {}))
-    here[message.epoch or topic.epoch] = message.offset
-    return {**places, topic.name: here}
+def _trail(places: Places | None, topic: Topic, messages: Iterable[Message]) -> Mapping[int, Places]:
+    """Where a client stands after each message, by the message's number; nothing where nobody asks."""
+    if places is None:
+        return {}
+    trail, here = {}, dict(places.get(topic.name, {}))
+    for message in messages:
+        here[message.epoch or topic.epoch] = message.offset
+        trail[message.seq] = {**places, topic.name: dict(here)}
+    return trail

@@ -95,7 +95,7 @@ class Delivery:
         dirty, self._dirty = self._dirty, {}
         for topic in dirty:
             writes += self._flush(topic, delays)
-            if topic.flushed < topic.offset and topic.audiences:
+            if topic.flushed < topic.seq and topic.audiences:
                 self._dirty[topic] = None
         for client in self._touched:
             client.release()

@@ -401,7 +401,6 @@ class Hub:
     def _meet(self, topic: Topic, origin: Origin) -> None:
         """Adds an origin: who was told less of it before gets a gap record, who was told more waits its turn."""
         topic.origins[origin.epoch] = origin
-        self._delivery.tell_origin(topic)
         for subscription, claims in list(topic.claims.items()):
             claimed = claims.pop(origin.epoch, origin.offset)
             if claimed < origin.offset:
@@ -409,6 +408,7 @@ class Hub:
                 subscription.client.write(b"".join(gap))
             elif claimed > origin.offset:
                 self._delivery.hold(subscription, {origin.epoch: claimed})
+        self._delivery.tell_origin(topic)
 
     def _arm(self, delay: float) -> None:
         if self._flush_timer is None and self._loop is not None:

@@ -1,8 +1,8 @@
 """WebSocket endpoints, what is common: admission, the upgrade, and one reader per connection.
 
-Promises: a seat is taken before anything is awaited, and refusals are HTTP answers before the upgrade, as far as they
-can be known by then. After it, every frame goes out through the hub, in order; nothing here sends. A reader ends with
-its connection. A client may replace its credential at any time by `{"type": "auth", "token": ...}`.
+Promises: a seat is taken before anything is awaited, and refusals are HTTP answers before the upgrade, as far as
+they can be known by then. After it, every frame goes out through the hub, in order; nothing here sends. A reader
+ends with its connection. A client may replace its credential at any time by `{"type": "auth", "token": ...}`.
 """
 
 import asyncio

@@ -9,11 +9,12 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from fleetpulse.administration.commands import Done
-from fleetpulse.errors import OverloadedError
+from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.events import Events
 
 DONE = "audit"
@@ -47,6 +48,14 @@ class Audit:
         detail = {"call_id": call_id, "address": address, "body": redacted(body)}
         await self._events.record(ASKED, action, actor=actor, subject=target, detail=detail)
         return Case(call_id, actor, action, target, detail)
+
+    async def failed(self, case: Case | None, error: FleetpulseError) -> None:
+        """Notes that it could not be done; where even that cannot be written, the intent alone is there."""
+        if case is None:
+            return
+        with suppress(OverloadedError):
+            detail = {**case.detail, "error": error.detail}
+            await self._events.record(DONE, case.action, actor=case.actor, subject=case.target, detail=detail)
 
     async def done(self, case: Case, outcomes: Iterable[Done]) -> dict[str, int]:
         """Notes what came of it; returns the sums by outcome. Raises OverloadedError that says it was done."""

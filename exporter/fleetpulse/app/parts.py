@@ -8,15 +8,16 @@ from aiohttp import web
 
 from fleetpulse.accounts.ledger import Ledger
 from fleetpulse.app.accounts import Accounts
+from fleetpulse.app.administration import Administration, make_plugins
 from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
 from fleetpulse.app.notifications import Notifications
 from fleetpulse.app.replicas import make_cluster
 from fleetpulse.auth import Authenticator
-from fleetpulse.cluster import Cluster
 from fleetpulse.chat.service import Chat
+from fleetpulse.cluster import Cluster
 from fleetpulse.config import Settings, otel_variables
-from fleetpulse.events import Events, Plugins, Services
+from fleetpulse.events import Events, Plugins
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, Retention
 from fleetpulse.live import Hub
@@ -91,6 +92,7 @@ def build(settings: Settings) -> Parts:
     core = make_core(settings)
     desk = make_desk(core)
     notifications = Notifications(core, desk)
+    administration = Administration(core, notifications)
     authenticator = Authenticator.from_settings(settings)
     guard = Guard(authenticator, settings)
     outlets = Outlets(settings.otlp_out, otel_variables(), core.journal, core.instruments)
@@ -102,6 +104,7 @@ def build(settings: Settings) -> Parts:
         ops,
         Accounts(core, desk, guard),
         notifications,
+        administration,
         *_writing(core, guard),
         *_reading(core, desk),
         requests,
@@ -112,6 +115,7 @@ def build(settings: Settings) -> Parts:
     app = web.Application(client_max_size=settings.limits.body_bytes)
     app.on_cleanup.append(lambda _app: desk.logs.close())
     app.on_cleanup.append(lambda _app: landing.close())
+    app.on_cleanup.append(lambda _app: administration.close())
     entry.install(app, [*routes, *DocsEndpoints(routes, lambda: authenticator.enabled).routes()])
     retention = Retention(core.journal, settings.journal, core.instruments)
     indexers = [desk.indexer] if desk.indexer else []
@@ -124,7 +128,7 @@ def build(settings: Settings) -> Parts:
         core.pipeline,
         core.hub,
         core.events,
-        _plugins(core),
+        make_plugins(core, notifications),
         core.users,
         core.ledger,
         core.chat,
@@ -135,7 +139,18 @@ def build(settings: Settings) -> Parts:
         entry,
         app,
         upstreams=(desk.prometheus, desk.alertmanager),
-        background=(retention, core.ledger, core.chat, desk.deliveries, desk.repricing, requests, notifications, *indexers, *replicas),
+        background=(
+            retention,
+            core.ledger,
+            core.chat,
+            desk.deliveries,
+            desk.repricing,
+            requests,
+            notifications,
+            administration,
+            *indexers,
+            *replicas,
+        ),
     )
 
 
@@ -164,12 +179,6 @@ def _reading(core: Core, desk: Desk) -> tuple[Endpoints, ...]:
         UnpricedEndpoints(desk.repricing, journal, limits),
         BudgetEndpoints(core.budgets, core.store, Forecasts(journal, core.budgets)),
     )
-
-
-def _plugins(core: Core) -> Plugins:
-    hub = core.hub
-    services = Services(lambda topic, data, key: hub.publish(topic, data, key=key))
-    return Plugins(core.settings.plugins, core.events, services)
 
 
 def _landing(core: Core, desk: Desk, guard: Guard, ready: Callable[[], bool]) -> LandingEndpoints:

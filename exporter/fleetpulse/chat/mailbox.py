@@ -83,6 +83,11 @@ class Mailbox:
         box = self._boxes.get(user_id)
         return box.waiting if box else 0
 
+    @property
+    def total(self) -> int:
+        """How much waits for all users together."""
+        return self._total
+
     def position(self, user_id: str) -> int | None:
         """Everything up to this id was received; None where nothing waits."""
         box = self._boxes.get(user_id)

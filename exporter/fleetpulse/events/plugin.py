@@ -27,13 +27,13 @@ async def _no_service(*_args: object, **_named: object) -> Sequence[Any]:
 class Services:
     """What plug-ins reach of the rest of the exporter.
 
-    `publish(topic, data, key)` tells the live feed; `send(message, user_id, session_id)` and `notify(notification)`
-    answer with what became of it per recipient.
+    `publish(topic, data, key)` tells the live feed; `send(message, user_id, session_id)` and
+    `notify(notification, actor)` answer with what became of it per recipient.
     """
 
     publish: Callable[[str, Any, str | None], None]
     send: Callable[[Mapping[str, Any], str | None, str | None], Awaitable[Sequence[Any]]] = _no_service
-    notify: Callable[[Mapping[str, Any]], Awaitable[Sequence[Any]]] = _no_service
+    notify: Callable[[Mapping[str, Any], str], Awaitable[Sequence[Any]]] = _no_service
 
 
 @dataclass(eq=False)
@@ -60,6 +60,11 @@ class Plugin:
         """The topic of the live feed that is this plug-in's."""
         return f"{TOPIC}/{self.name}"
 
+    @property
+    def actor(self) -> str:
+        """What the log of events calls the plug-in."""
+        return f"plugin:{self.name}"
+
     def on(self, kind: str, handler: Handler) -> None:
         """Calls a handler, plain or async, with each event of a kind; `*` is every kind."""
         name = f"{self.name}.{_name(handler)}"
@@ -67,8 +72,7 @@ class Plugin:
 
     def tell(self, kind: str, *, subject: str = "", detail: Mapping[str, Any] = NOTHING) -> None:
         """Tells of an event of the plug-in's own; it is stored, and handlers of that kind are called."""
-        actor = f"plugin:{self.name}"
-        self._on_loop(lambda: self._events.tell("custom", kind, actor=actor, subject=subject, detail=detail))
+        self._on_loop(lambda: self._events.tell("custom", kind, actor=self.actor, subject=subject, detail=detail))
 
     def publish(self, data: Any, *, key: str | None = None) -> None:
         """Publishes JSON on the plug-in's topic. Raises InvalidInputError for what is none, or over 64 KiB."""
@@ -86,7 +90,7 @@ class Plugin:
 
     async def notify(self, notification: Mapping[str, Any]) -> Sequence[Any]:
         """Sends a notification, as `POST /api/v1/websocket/notify` takes it; returns the outcome per recipient."""
-        return await self._services.notify(_json(dict(notification)))
+        return await self._services.notify(_json(dict(notification)), self.actor)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a coroutine beside the service until it ends, or the exporter stops; what it raises is logged."""

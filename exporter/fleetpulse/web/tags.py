@@ -14,6 +14,7 @@ TAGS = {
     "Live feed": "WebSocket addresses. Their messages: `docs/live.md`.",
     "Chat": "The chat service: its WebSocket addresses, and stored messages. Its messages: `docs/chat.md`.",
     "Notifications": "Notifications to people over live connections, e-mail, SMS and push.",
+    "Administration": "The live service: who is connected, and what administrators do about it, with its audit.",
     "Operations": "Metrics, health and readiness, for machines and those who run them.",
     "Pages": "Pages for people, and this document.",
 }

@@ -57,6 +57,7 @@ class ChatSession(TalkSession):
         self._inbox = f"{INBOX}/{connection.user_id}"
         self._proofs = {name_of(self._inbox): self._inbox}
         self._waiting: set[asyncio.Task[None]] = set()
+        connection.expel = self._expelled
 
     def closed(self) -> None:
         """Leaves what was joined."""
@@ -153,14 +154,19 @@ class ChatSession(TalkSession):
         there = {each.user_id for each in self._chat.presence.of_session(session_id)}
         return sorted(there | {self._user_id})
 
-    def _leave(self, session_id: str, tag: Tag) -> None:
+    def _expelled(self, session_id: str, reason: str) -> None:
+        """An administrator has closed a session."""
+        if session_id in self._connection.sessions:
+            self._leave(session_id, None, closed=True, **({"reason": reason} if reason else {}))
+
+    def _leave(self, session_id: str, tag: Tag, **more: Any) -> None:
         topic = f"{CHAT}/{session_id}"
         for name in (topic, f"{SIGNS}/{session_id}"):
             if name in self._client.subscriptions:
                 self._hub.unsubscribe(self._client, name)
         self._proofs.pop(name_of(topic), None)
         self._chat.has_left(self._connection, session_id)
-        self._answer({"type": "session_left", "session_id": session_id}, tag)
+        self._answer({"type": "session_left", "session_id": session_id} | more, tag)
 
     def _joined(self, session_id: str | None) -> str:
         """A session that is joined; without a name, the only one."""

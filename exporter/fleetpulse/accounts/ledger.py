@@ -86,10 +86,11 @@ class Ledger:
     async def run(self) -> None:
         """Sweeps until cancelled."""
         while True:
-            more = await self._sweep()
+            more = await self.sweep()
             await asyncio.sleep(PAUSE_SECONDS if more else SWEEP_SECONDS)
 
-    async def _sweep(self) -> bool:
+    async def sweep(self) -> bool:
+        """Tells who fell silent, forgets who was not heard for long; whether there may be more at once."""
         swept = self.book.sweep(self._clock(), SWEEP_ACCOUNTS)
         self._tell(swept.silent)
         if swept.forgettable:

@@ -17,7 +17,7 @@ def ask(*arguments: str) -> str:
 def test_help_lists_every_command_and_says_how_to_begin() -> None:
     said = ask("--help")
     assert "fleetpulse up" in said
-    for command in (*COMMANDS, "token"):
+    for command in (*COMMANDS, "token", "alertmanager"):
         assert f" {command} " in said
 
 
@@ -31,6 +31,11 @@ def test_help_teaches_by_example(command: str) -> None:
 @pytest.mark.parametrize("command", TOKEN_COMMANDS)
 def test_every_token_command_has_help(command: str) -> None:
     assert "Usage" in ask("token", command, "--help")
+
+
+@pytest.mark.parametrize("command", ["render", "check", "test"])
+def test_every_alertmanager_command_teaches_by_example(command: str) -> None:
+    assert f"fleetpulse alertmanager {command}" in ask("alertmanager", command, "--help")
 
 
 def test_the_version_is_told() -> None:

@@ -23,6 +23,8 @@ from fleetpulse.reports.mail import Mailer
 from fleetpulse.sender import connect_url
 from fleetpulse.sinks.variables import read_telemetry
 from fleetpulse.stack import ports, tools
+from fleetpulse.stack.alerting.document import build
+from fleetpulse.stack.alerting.versions import detect
 from fleetpulse.stack.files import tools_folder
 
 LOW_DISK_BYTES = 2**30
@@ -179,6 +181,20 @@ def _mail(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "reports", f"the mail server {own.smtp_host} answers")
 
 
+def _alerting(settings: Settings) -> Iterator[Finding]:
+    if not settings.alerting.configured:
+        return
+    try:
+        document = build(settings, detect(tools_folder(settings.data_dir)))
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "alerting", error.detail)
+        return
+    for note in document.notes:
+        yield Finding(Level.WARNING, "alerting", note)
+    names = ", ".join(settings.alerting.names) or "nobody"
+    yield Finding(Level.OK, "alerting", f"{names} can be told; `fleetpulse alertmanager check` looks closer")
+
+
 def _programs(settings: Settings) -> Iterator[Finding]:
     folder = tools_folder(settings.data_dir)
     for name in ("prometheus", "alertmanager"):
@@ -218,6 +234,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _neighbours,
     _telemetry,
     _mail,
+    _alerting,
     _plugins,
 )
 

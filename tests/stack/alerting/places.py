@@ -1,6 +1,6 @@
-"""Stand-ins for the services that Alertmanager tells, on one loopback port, and a real Alertmanager that tells them.
+"""Stand-ins for the services that Alertmanager tells, on one loopback port, and a real Alertmanager.
 
-Each answers as its service's documentation says, and keeps what it was sent.
+Each stand-in answers as its service's documentation says, and keeps what it was sent.
 """
 
 import re
@@ -20,6 +20,15 @@ from tests.tools import running, until
 
 PUBLISHED = """<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>
 <MessageId>1</MessageId></PublishResult><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></PublishResponse>"""
+
+ANSWERS: list[tuple[str, Callable[[], web.Response]]] = [
+    ("/sendMessage", lambda: web.json_response({"ok": True, "result": {"message_id": 1, "chat": {"id": 1}}})),
+    ("/gettoken", lambda: web.json_response({"errcode": 0, "access_token": "wechat-access"})),
+    ("/cgi-bin", lambda: web.json_response({"errcode": 0, "errmsg": "ok"})),
+    ("/pagerduty", lambda: web.json_response({"status": "success"}, status=202)),
+    ("/sns", lambda: web.Response(text=PUBLISHED, content_type="text/xml")),
+    ("/discord", lambda: web.Response(status=204)),
+]
 
 
 @dataclass(frozen=True)
@@ -43,22 +52,7 @@ class Places:
         form = "urlencoded" in request.headers.get("Content-Type", "")
         body = dict(parse_qsl(raw.decode())) if form else orjson.loads(raw or b"{}")
         self.sent.append(Sent(request.path, dict(request.query), dict(request.headers), body))
-        return self._answer(request.path)
-
-    def _answer(self, path: str) -> web.StreamResponse:
-        if path.endswith("/sendMessage"):
-            return web.json_response({"ok": True, "result": {"message_id": 1, "date": 1, "chat": {"id": 1}}})
-        if path.endswith("/gettoken"):
-            return web.json_response({"errcode": 0, "access_token": "wechat-access"})
-        if path.startswith("/cgi-bin"):
-            return web.json_response({"errcode": 0, "errmsg": "ok"})
-        if path.startswith("/pagerduty"):
-            return web.json_response({"status": "success"}, status=202)
-        if path.startswith("/sns"):
-            return web.Response(text=PUBLISHED, content_type="text/xml")
-        if path.startswith("/discord"):
-            return web.Response(status=204)
-        return web.Response(text="ok")
+        return next((answer() for ending, answer in ANSWERS if ending in request.path), web.Response(text="ok"))
 
     def to(self, path: str) -> list[Sent]:
         """What was sent to a path that begins so."""

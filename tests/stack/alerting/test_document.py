@@ -207,7 +207,7 @@ def test_mail_goes_through_the_reports_server_where_it_has_none(tmp_path: Path) 
 
 
 def test_what_a_version_cannot_do_is_said() -> None:
-    own = {"discord": [EVERY_KIND["discord"][0] | {"username": "bot"}]}
+    own: dict[str, Any] = {"discord": [EVERY_KIND["discord"][0] | {"username": "bot"}]}
     own["telegram"] = [EVERY_KIND["telegram"][0] | {"message_thread_id": 3}]
     assert {note.split(" ")[0] for note in document("0.27", **own).notes} == {
         "alerting.discord.0.username",

@@ -11,7 +11,7 @@ from tests.tools import need_tool, run
 from fleetpulse.stack.alerting.amtool import Amtool
 from fleetpulse.stack.alerting.document import routing
 
-PEOPLE = {
+PEOPLE: dict[str, Any] = {
     "webhook": [{"name": name, "url": "https://example.com/hook"} for name in ("ops", "boss", "search", "night")],
     "email": [{"name": "ann", "to": ["ann@example.com"], "sender": "f@example.com", "smtp_host": "h"}],
     "telegram": [
@@ -119,7 +119,7 @@ def told_by(name: str, **section: Any) -> list[dict[str, Any]]:
     return [leaf for leaf in leaves(document(**section).content["route"]) if leaf["receiver"] == name]
 
 
-QUIET = {"quiet_hours": [{"start": "22:00", "end": "08:00"}], "webhook": EVERY_KIND["webhook"]}
+QUIET: dict[str, Any] = {"quiet_hours": [{"start": "22:00", "end": "08:00"}], "webhook": EVERY_KIND["webhook"]}
 
 
 def test_quiet_hours_hold_but_for_what_is_urgent() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from fleetpulse.errors import ConfigError
@@ -29,7 +30,8 @@ def write(document: Document, path: Path, templates: Path, amtool: Amtool | None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
 
 
 def _copy_templates(source: Path, target: Path) -> None:

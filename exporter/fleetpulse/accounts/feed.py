@@ -91,7 +91,7 @@ class Ticker:
 
     def __init__(self, hub: Hub, metrics: Metrics) -> None:
         self._hub = hub
-        self._metrics = metrics
+        self.metrics = metrics
         self._listeners: Counter[int] = Counter()
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
@@ -119,7 +119,7 @@ class Ticker:
     def _tick(self, interval: int, when: float) -> None:
         now = asyncio.get_running_loop().time()
         self._arm(interval, max(when + interval, now))  # a loop that was held up makes up for one at the most
-        self._hub.publish(topic_of(interval), self._metrics, key="metrics", kind="update")
+        self._hub.publish(topic_of(interval), self.metrics, key="metrics", kind="update")
 
 
 @dataclass(frozen=True)

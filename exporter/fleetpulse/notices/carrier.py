@@ -119,7 +119,7 @@ class Carrier:
         labels = {
             "alertname": ALERTNAME,
             "severity": Level(notice.level).severity,
-            "level": notice.level.lower(),
+            "level": notice.level,
             "channel": load.channel.lower(),
             "kind": notice.kind,
             "notification_id": notice.notification_id,  # without it, the next of its kind would be the same alert

@@ -107,7 +107,7 @@ class Notices:
         """
         now = self._clock()
         notice = request.row(f"notify_{int(now)}_{secrets.token_hex(6)}", now, actor)
-        deliveries = self._deliveries(request, now)
+        deliveries = self.deliveries(request, now)
         if dry_run:
             return await self._would(request, notice, deliveries, now)
         until = now + self._window(request)
@@ -135,7 +135,12 @@ class Notices:
             if row.kind == "notification":
                 self._received.append((unpacked_mail_id(row.delivery_id, user_id), user_id))
 
-    def _deliveries(self, request: NotificationRequest, now: float) -> list[Delivery]:
+    def nudge(self) -> None:
+        """Has `run` look at once for what is due."""
+        self._outbox.nudge()
+
+    def deliveries(self, request: NotificationRequest, now: float) -> list[Delivery]:
+        """What is to be made of a request at `now` (Unix seconds): one for each channel and target, under way."""
         channels = request.channels or self._channels(request.level)
         expires = None if request.expires_at is None else request.expires_at.timestamp()
         return [

@@ -1,9 +1,10 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.system.harness import started
+from tests.web.admin_stand import AdminStand
 from tests.web.chat_stand import ChatServe, ChatStand
 from tests.web.live_stand import DEADLINE, Serve, Stand
 from tests.web.server import Server
@@ -39,6 +40,21 @@ async def chat_serve(tmp_path: Path) -> AsyncIterator[ChatServe]:
     ) -> ChatStand:
         settings = Settings(data_dir=tmp_path, live=live or {}, auth=auth or {}, chat=chat)
         stand = await ChatStand(settings, auth_seconds=auth_seconds).start()
+        stands.append(stand)
+        return stand
+
+    yield start
+    for stand in stands:
+        await stand.stop()
+
+
+@pytest.fixture
+async def admin_serve(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[AdminStand]]]:
+    stands = []
+
+    async def start(**settings: Any) -> AdminStand:
+        folder = tmp_path / str(len(stands))
+        stand = await AdminStand(Settings(**{"data_dir": folder, "port": 0} | settings)).start()
         stands.append(stand)
         return stand
 

@@ -1,7 +1,7 @@
 """The hub over journals: rows of this replica and of another, cut, resumed, evicted, restarted, in any order.
 
-Whatever happens, a client hears of every row of its topics once, in the order of each journal, or a gap record names
-the rows that it will not hear of.
+Whatever happens, a client hears of every row of its topics once, in the order of each journal, or a gap record
+names the rows that it will not hear of.
 """
 
 from typing import Any

@@ -9,13 +9,15 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
-from tests.stack.alerting.samples import EVERY_KIND, SECRETS, alerting, document, rendered
+from tests.stack.alerting.samples import EVERY_KIND, SECRETS, TEMPLATES, alerting, document, rendered
 from tests.tools import ROOT, find_tool, need_tool, run
 
 from fleetpulse.config import load
 from fleetpulse.config.alerting import KINDS
 from fleetpulse.errors import ConfigError
+from fleetpulse.stack.alerting.amtool import Amtool
 from fleetpulse.stack.alerting.document import Place, build
+from fleetpulse.stack.alerting.files import write
 from fleetpulse.stack.alerting.versions import OLDEST, parse, version_of
 
 NEWEST_AMTOOL = ROOT / ".tools" / "newest" / "amtool"
@@ -236,6 +238,23 @@ def test_texts_reach_people_as_they_are_written() -> None:
     text = document(slack=own).text
     (channel,) = re.findall(r"channel: '(.*)'", text.split("- name: chat\n", 1)[1])
     assert channel == '#{{ "{{" }} .x'
+
+
+EXAMPLES = re.findall(
+    r"^```yaml\n(.*?)^```", (ROOT / "docs/alerting.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("example", [each for each in EXAMPLES if "alerting:" in each])
+def test_the_examples_of_the_page_are_valid(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLEETPULSE_CONFIG", str(tmp_path / "fleetpulse.yaml"))
+    (tmp_path / "fleetpulse.yaml").write_text(example, "utf-8")
+    (tmp_path / "secrets").mkdir()
+    for name in re.findall(r"secrets/([\w-]+)", example):
+        (tmp_path / "secrets" / name).write_text("https://example.com/secret\n")
+    made = build(load(), OLDEST)
+    write(made, tmp_path / "alertmanager.yml", TEMPLATES, Amtool(need_tool("amtool")))
 
 
 @pytest.mark.parametrize("program", ["alertmanager", "amtool"])

@@ -1,4 +1,4 @@
-"""Notifications on the real chat service, with a real journal, sockets and (where a test starts one) Alertmanager."""
+"""Notifications on the real chat service, with a real journal, real sockets and, in some tests, Alertmanager."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ class NoticeStand(ChatStand):
 
     def __init__(self, settings: Settings, alertmanager: str | None = None) -> None:
         super().__init__(settings)
-        self.clock = Clock()
+        self.moment = Clock()
         self.alertmanager_url = alertmanager or f"http://127.0.0.1:{free_port()}"
 
     async def start(self) -> "NoticeStand":
@@ -58,7 +58,7 @@ class NoticeStand(ChatStand):
             self.chat.presence,
             self.alertmanager,
             self.instruments,
-            clock=self.clock,
+            clock=self.moment,
         )
         self.chat.mailbox.on_received(self.notices.received)
         self._running = asyncio.create_task(self.notices.run())
@@ -70,7 +70,8 @@ class NoticeStand(ChatStand):
         await self.alertmanager.close()
         await super().stop()
 
-    async def send(self, *, dry_run: bool = False, **fields: Any) -> Sent:
+    async def send(self, **fields: Any) -> Sent:
+        dry_run = fields.pop("dry_run", False)
         return await self.notices.send(request(**fields), actor="tests", dry_run=dry_run)
 
     def history(self, user: str | None = None, **filters: Any) -> list[dict[str, Any]]:

@@ -33,6 +33,15 @@ WORDS = {ONLINE: "online", OFFLINE: "offline", RISK: "under risk control", BLOCK
 COST_LEVELS = {80: Level.WARNING, 95: Level.ERROR, 100: Level.URGENT}
 
 
+def _line(text: str) -> str:
+    """A text as a title: one line, of bounded length."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:TITLE] or "?"
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "")[:MESSAGE]
+
+
 def device_state(status: str, *, up: bool) -> str:
     """An agent's state as these notifications know it: online, offline, risk_control, blocked."""
     return RISKY_WORDS.get(status, ONLINE) if up else OFFLINE
@@ -42,8 +51,8 @@ def device_status(device: str, name: str, old: str, new: str, recipients: Recipi
     """A device went from one state to another: online, offline, risk_control, blocked."""
     title = f"{name} is {WORDS.get(new, new)}"
     return NotificationRequest(
-        title=title[:TITLE],
-        message=f"Device {name} went from {WORDS.get(old, old)} to {WORDS.get(new, new)}."[:MESSAGE],
+        title=_line(title),
+        message=_text(f"Device {name} went from {WORDS.get(old, old)} to {WORDS.get(new, new)}."),
         level=STATES.get(new, Level.INFO),
         kind="device_status",
         subject=device,
@@ -59,7 +68,7 @@ def devices_status(names: Sequence[str], new: str, recipients: Recipients) -> No
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     return NotificationRequest(
         title=f"{len(names)} devices are {WORDS.get(new, new)}",
-        message=f"{listed}."[:MESSAGE],
+        message=_text(f"{listed}."),
         level=STATES.get(new, Level.INFO),
         kind="device_status",
         recipients=recipients,
@@ -89,11 +98,11 @@ def cost_warning(  # noqa: PLR0913 - what it says
 def risk_control(account: str, text: str, alert: str, recipients: Recipients) -> NotificationRequest:
     """Something is wrong with a group account; `alert` says which time."""
     return NotificationRequest(
-        title=f"Account {account} needs attention"[:TITLE],
-        message=text[:MESSAGE],
+        title=_line(f"Account {account} needs attention"),
+        message=_text(text),
         level=Level.ERROR,
         kind="risk_control",
-        subject=account[:TITLE],
+        subject=_line(account),
         recipients=recipients,
         dedup_key=f"risk_control:{alert}"[:TITLE],
         dedup_seconds=DAY_SECONDS,
@@ -118,11 +127,11 @@ def maintenance(start: datetime, end: datetime, text: str, recipients: Recipient
 def ai_processing(session: str, text: str, recipients: Recipients) -> NotificationRequest:
     """An AI could not answer in a chat session."""
     return NotificationRequest(
-        title=f"The AI could not answer in {session}"[:TITLE],
-        message=text[:MESSAGE],
+        title=_line(f"The AI could not answer in {session}"),
+        message=_text(text),
         level=Level.WARNING,
         kind="ai_processing",
-        subject=session[:TITLE],
+        subject=_line(session),
         recipients=recipients,
         metadata={"session_id": session},
     )
@@ -131,11 +140,11 @@ def ai_processing(session: str, text: str, recipients: Recipients) -> Notificati
 def takeover(session: str, text: str, recipients: Recipients) -> NotificationRequest:
     """A chat session needs a person to take over from the AI."""
     return NotificationRequest(
-        title=f"{session} needs a person"[:TITLE],
-        message=text[:MESSAGE],
+        title=_line(f"{session} needs a person"),
+        message=_text(text),
         level=Level.WARNING,
         kind="takeover",
-        subject=session[:TITLE],
+        subject=_line(session),
         recipients=recipients,
         metadata={"session_id": session},
     )

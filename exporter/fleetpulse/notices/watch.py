@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 
 from fleetpulse import catalogue, config
 from fleetpulse.auth import Role
@@ -39,6 +40,7 @@ CROWD = 3  # agents that changed to the same state since the last look; past it 
 LEVELS = ((EXCEEDED, 100), (CRITICAL, 95), (WARNING, 80))
 ACTOR = "fleetpulse"
 Told = dict[str, tuple[float, int]]
+Make = Callable[[], NotificationRequest]
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ class Watch:
         self._watches_agents = settings.automatic("device_status").enabled
         self._states: dict[str, str] = {agent.agent_id: _state(agent) for agent in fleet.everyone()}
         self._turned: dict[str, tuple[str, str, str]] = {}  # agent: its name, state before, state now
-        self._queue: deque[NotificationRequest] = deque()
+        self._queue: deque[Make] = deque()
         self._told: Told = {}
         self._dropped = instruments.counter(catalogue.NOTIFICATIONS_DROPPED)
         for reason in ("full", "refused"):
@@ -94,8 +96,8 @@ class Watch:
         if table is not ALERTS or not self._settings.automatic("risk_control").enabled:
             return
         for row in rows:
-            if isinstance(row, AlertRow) and row.status == "firing" and row.alertname != ALERTNAME:
-                self._account_alert(row)
+            if isinstance(row, AlertRow) and _is_of_an_account(row):
+                self._put(partial(self._account_alert, row))
 
     def listen(self, events: Events) -> None:
         """Hears of chats that need a person, and of AIs that fail."""
@@ -112,16 +114,14 @@ class Watch:
         if self._settings.automatic(kind).enabled and event.subject:
             make = kinds.takeover if kind == "takeover" else kinds.ai_processing
             text = str(event.detail.get("message") or default)
-            self._put(self._addressed(kind, make(event.subject, text, self._recipients(kind))))
+            self._put(lambda: self._addressed(kind, make(event.subject, text, self._recipients(kind))))
 
-    def _account_alert(self, row: AlertRow) -> None:
+    def _account_alert(self, row: AlertRow) -> NotificationRequest:
         labels, annotations = json.loads(row.labels), json.loads(row.annotations)
-        account = labels.get("account_id")
-        if account:
-            text = annotations.get("description") or annotations.get("summary") or row.alertname
-            which = f"{row.fingerprint}/{row.starts_at}"
-            request = kinds.risk_control(account, text, which, self._recipients("risk_control"))
-            self._put(self._addressed("risk_control", request))
+        text = annotations.get("description") or annotations.get("summary") or row.alertname
+        which = f"{row.fingerprint}/{row.starts_at}"
+        request = kinds.risk_control(labels["account_id"], text, which, self._recipients("risk_control"))
+        return self._addressed("risk_control", request)
 
     def _turn(self, agent: Agent, before: str, state: str) -> None:
         """Since the last look it may have turned more than once: back where it was is nothing."""
@@ -136,7 +136,7 @@ class Watch:
     # What is told, in the background ------------------------------------------------------------------------------
     async def run(self) -> None:
         """Looks, and tells; until cancelled."""
-        self._told = await asyncio.to_thread(self._recall)
+        await self.recall()
         while True:
             try:
                 await self.look()
@@ -144,11 +144,25 @@ class Watch:
                 log.exception("notifications that make themselves are late")
             await asyncio.sleep(self._look_seconds)
 
+    async def recall(self) -> None:
+        """Reads which levels of budgets were told; before the first look."""
+        self._told = await asyncio.to_thread(self._recall)
+
+    @property
+    def queued(self) -> int:
+        """How much the next look tells."""
+        return len(self._queue)
+
     async def look(self) -> None:
         """Tells what was noticed since the last look."""
         self._gather_agents()
         while self._queue:
-            await self._send(self._queue.popleft())
+            make = self._queue.popleft()
+            try:
+                await self._send(make())
+            except Exception:  # one that cannot be made must not cost the others theirs
+                log.exception("a notification could not be made")
+                self._dropped.labels("refused").inc()
         await self._look_at_budgets()
 
     def _gather_agents(self) -> None:
@@ -166,13 +180,13 @@ class Watch:
             else:
                 requests = [kinds.device_status(*each, state, recipients) for each in group]
             for request in requests:
-                self._put(self._addressed("device_status", request))
+                self._put(partial(self._addressed, "device_status", request))
 
-    def _put(self, request: NotificationRequest) -> None:
+    def _put(self, make: Make) -> None:
         if len(self._queue) >= QUEUED:
             self._dropped.labels("full").inc()
             return
-        self._queue.append(request)
+        self._queue.append(make)
 
     async def _send(self, request: NotificationRequest) -> bool:
         try:
@@ -244,6 +258,12 @@ class Watch:
         if channels is None:
             return request
         return request.model_copy(update={"channels": tuple(Channel(each.upper()) for each in channels)})
+
+
+def _is_of_an_account(row: AlertRow) -> bool:
+    """Whether it is to be told of: it fires, is no notification itself, and names an account."""
+    fires = row.status == "firing" and row.alertname != ALERTNAME
+    return fires and '"account_id"' in row.labels and bool(json.loads(row.labels).get("account_id"))
 
 
 def _state(agent: Agent) -> str:

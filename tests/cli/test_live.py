@@ -29,7 +29,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def following(exporter: Exporter, tmp_path: Path) -> Any:
     """Starts `fleetpulse live` with arguments; its output is in the program's log."""
-    running = []
+    running: list[Program] = []
 
     def start(*arguments: str) -> Program:
         command = [sys.executable, "-m", "fleetpulse", "live", *arguments, "--url", exporter.url]

@@ -22,7 +22,7 @@ ASKED = "intent"
 TEXT_CHARACTERS = 200
 MAX_DEPTH = 4
 HIDDEN = "(hidden)"
-SECRET = re.compile(r"secret|token|passw|authori[sz]ation|api_?key|credential|cookie", re.IGNORECASE)
+SECRET = re.compile(r"secret|token|passw|authori[sz]ation|api.?key|credential|cookie", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

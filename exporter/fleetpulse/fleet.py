@@ -5,10 +5,13 @@ the caller is told what to publish. Saving is the pipeline's work, from `take_un
 
 Silence is counted from the first sweep at the earliest: while the exporter was down nobody could be heard. An agent
 is told to be offline before it is forgotten.
+
+Where there are other replicas, the fleet has the agents that they hear, too (`learn`): shown and swept like its
+own, but not saved, and with series only where `share` says so.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -26,11 +29,15 @@ from fleetpulse.signals import Heartbeat
 DEFAULT_POOL = "default"
 OFFLINE = "offline"
 SILENT = "silent"
+LEAST_STEP = 0.001  # a heartbeat is newer than what another replica heard, whatever the two clocks say
 
 
 @dataclass(frozen=True)
 class Agent:
-    """An agent's newest heartbeat and when it came (Unix seconds); CPU and memory in percent."""
+    """An agent's newest heartbeat and when it came (Unix seconds); CPU and memory in percent.
+
+    `replica` is the journal's epoch of the replica that heard it, empty where that is this one.
+    """
 
     agent_id: str
     agent_name: str
@@ -41,6 +48,7 @@ class Agent:
     running_tasks: list[dict[str, Any]]
     seen: float
     silent: bool = False
+    replica: str = ""
 
     @property
     def up(self) -> bool:
@@ -87,6 +95,8 @@ class Fleet:
         self._statuses.restore("status", (OFFLINE, SILENT))
         self._unsaved: set[str] = set()
         self._forgotten: set[str] = set()
+        self._shows: Callable[[Agent], bool] | None = None
+        self._news: set[str] = set()
 
     def restore(self, states: Iterable[AgentState]) -> None:
         """Loads what was saved, the longest silent first; a state from another version is left out."""
@@ -114,11 +124,41 @@ class Fleet:
             cpu_usage=heartbeat.cpu_usage,
             memory_usage=heartbeat.memory_usage,
             running_tasks=[task.model_dump(mode="json", exclude_none=True) for task in heartbeat.running_tasks],
-            seen=now,
+            seen=now if before is None or not before.replica else max(now, before.seen + LEAST_STEP),
         )
         self._keep(agent)
         left = [Change(before, offline=True)] if before is not None and before.pool_id != pool else []
         return [*left, Change(agent, offline=agent.status == OFFLINE)]
+
+    def share(self, shows: Callable[[Agent], bool]) -> None:
+        """There may be other replicas: `take_news` has something for them, `shows` says whose series are here."""
+        self._shows = shows
+
+    def take_news(self, limit: int) -> list[Agent]:
+        """The agents, at most `limit`, that were heard here or fell silent, and that were not taken before."""
+        taken = [self._news.pop() for _ in range(min(limit, len(self._news)))]
+        return [self._agents[agent_id] for agent_id in taken]
+
+    def learn(self, agent: Agent, replica: str) -> list[Change]:
+        """Takes in what another replica knows of an agent, if that is newer; past the limits it is passed over."""
+        before = self._agents.get(agent.agent_id)
+        if before is not None and (agent.seen, agent.silent) <= (before.seen, before.silent):
+            return []
+        try:
+            self._admit(before, agent.pool_id)
+        except OverloadedError:
+            return []
+        agent = replace(agent, replica=replica)
+        self._keep(agent)
+        moved = before is not None and before.pool_id != agent.pool_id
+        left = [Change(before, offline=True)] if before is not None and moved else []
+        return [*left, Change(agent, offline=not agent.up)]
+
+    def show_again(self, agent_ids: Iterable[str]) -> None:
+        """Shows or hides the series of agents, as `share` says now."""
+        for agent_id in agent_ids:
+            if agent_id in self._agents:
+                self._show(self._agents[agent_id])
 
     def sweep(self, now: float, limit: int) -> list[Change]:
         """Finds who fell silent since the last sweep, and forgets who was away for too long.
@@ -186,15 +226,27 @@ class Fleet:
         self._agents[agent.agent_id] = agent
         self._agents.move_to_end(agent.agent_id)
         self._pools.setdefault(agent.pool_id, set()).add(agent.agent_id)
-        self._unsaved.add(agent.agent_id)
-        self._forgotten.discard(agent.agent_id)
+        if agent.replica:  # the replica that heard it saves it
+            self._unsaved.discard(agent.agent_id)
+            if before is not None and not before.replica:
+                self._forgotten.add(agent.agent_id)
+        else:
+            self._note(agent)
+            self._forgotten.discard(agent.agent_id)
         self._deadlines.set(agent.agent_id, self._deadline(agent))
         self._show(agent)
+
+    def _note(self, agent: Agent) -> None:
+        """Notes that an agent heard here changed: to be saved, and told to the other replicas."""
+        self._unsaved.add(agent.agent_id)
+        if self._shows is not None:
+            self._news.add(agent.agent_id)
 
     def _fall_silent(self, agent: Agent) -> Change:
         silent = replace(agent, silent=True)
         self._agents[agent.agent_id] = silent  # keeps its place in the order of silence
-        self._unsaved.add(agent.agent_id)
+        if not agent.replica:
+            self._note(silent)
         self._deadlines.set(agent.agent_id, self._deadline(silent))
         self._show(silent)
         return Change(silent, offline=True)
@@ -203,6 +255,7 @@ class Fleet:
         del self._agents[agent.agent_id]
         self._leave_pool(agent)
         self._unsaved.discard(agent.agent_id)
+        self._news.discard(agent.agent_id)
         self._forgotten.add(agent.agent_id)
         self._deadlines.discard(agent.agent_id)
         self._series.remove(agent.agent_id)
@@ -215,6 +268,9 @@ class Fleet:
 
     def _show(self, agent: Agent) -> None:
         """Renders the agent's series. What a silent agent last measured is no longer so, and is left out."""
+        if self._shows is not None and not self._shows(agent):
+            self._series.remove(agent.agent_id)
+            return
         sample = AgentSample(
             up=float(agent.up),
             cpu=agent.cpu_usage / 100 if agent.up else None,

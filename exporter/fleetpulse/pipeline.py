@@ -174,6 +174,10 @@ class Pipeline:
                 refused.append(None)
         return refused
 
+    def tell_agents(self, changes: Sequence[Change]) -> None:
+        """Tells the live feed of agents that other replicas heard."""
+        self._publish(changes)
+
     def count(self, kind: str, outcome: str, number: int) -> None:
         """Counts signals that leave no row (heartbeats, rejected, refused): these begin at zero at every start."""
         self._count(Key(catalogue.SIGNALS.name, (kind, outcome)), number)

@@ -60,11 +60,9 @@ async def steady_stream(pair: Replicas, progress: list[int]) -> None:
 
 async def redis_restarts(redis: RedisServer, progress: list[int]) -> None:
     """It dies after a third of the stream, and comes back empty after two thirds."""
-    while progress[0] < ROWS // 3:
-        await asyncio.sleep(0.05)
+    await until(lambda: progress[0] >= ROWS // 3)
     redis.kill()
-    while progress[0] < 2 * ROWS // 3:
-        await asyncio.sleep(0.05)
+    await until(lambda: progress[0] >= 2 * ROWS // 3)
     await asyncio.to_thread(redis.start)
 
 

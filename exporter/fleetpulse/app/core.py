@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from fleetpulse import catalogue
 from fleetpulse.accounts.book import Book
 from fleetpulse.accounts.ledger import Ledger
-from fleetpulse.app.replicas import make_bus
+from fleetpulse.app.joining import make_bus, make_claims
 from fleetpulse.auth import Role
 from fleetpulse.budgets import Budgets
 from fleetpulse.chat.service import Chat
+from fleetpulse.cluster import RedisClaims
 from fleetpulse.config import Settings
 from fleetpulse.events import Events
 from fleetpulse.events.plugin import TOPIC as PLUGIN_TOPIC
@@ -43,6 +44,7 @@ class Core:
     fleet: Fleet
     hub: Hub
     bus: Bus
+    claims: RedisClaims | None
     events: Events
     pricer: Pricer
     pipeline: Pipeline
@@ -70,6 +72,7 @@ def make_core(settings: Settings) -> Core:
     declare_topics(hub, fleet, journal)
     hub.declare("accounts", policy=Policy.STATE, snapshot=lambda _topic: book.everyone())
     bus = make_bus(settings, instruments)
+    claims = make_claims(settings, bus)
     events = Events(journal, bus.replica, instruments)
     pricer = Pricer(settings.prices)
     pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
@@ -85,13 +88,14 @@ def make_core(settings: Settings) -> Core:
         fleet,
         hub,
         bus,
+        claims,
         events,
         pricer,
         pipeline,
         exposition,
         users,
         ledger,
-        Chat(settings, journal, hub, bus, instruments, events.tell),
+        Chat(settings, journal, hub, bus, instruments, events.tell, claims=claims),
     )
 
 

@@ -119,7 +119,7 @@ def build(settings: Settings) -> Parts:
     entry.install(app, [*routes, *DocsEndpoints(routes, lambda: authenticator.enabled).routes()])
     retention = Retention(core.journal, settings.journal, core.instruments)
     indexers = [desk.indexer] if desk.indexer else []
-    cluster = make_cluster(core.bus, settings, core.journal, core.hub, core.events, core.instruments)
+    cluster = make_cluster(core)
     replicas = [cluster] if cluster else []
     return Parts(
         settings,

@@ -1,6 +1,9 @@
 """Several replicas over Redis: what each stores, hears and knows reaches the others' live clients."""
 
+from fleetpulse.cluster.agents import AgentRelay
 from fleetpulse.cluster.bus import RedisBus
+from fleetpulse.cluster.claims import RedisClaims
 from fleetpulse.cluster.cluster import Cluster
+from fleetpulse.cluster.feed import HubFeed
 
-__all__ = ["Cluster", "RedisBus"]
+__all__ = ["AgentRelay", "Cluster", "HubFeed", "RedisBus", "RedisClaims"]

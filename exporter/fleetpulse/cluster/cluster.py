@@ -5,19 +5,25 @@ Without `cluster.redis_url` nothing of it is made, and nothing of it costs anyth
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from fleetpulse.cluster.bus import RedisBus
-from fleetpulse.cluster.feed import HubFeed
 from fleetpulse.cluster.peers import Peer, Peers
-from fleetpulse.cluster.receiver import Receiver
+from fleetpulse.cluster.receiver import Receiver, Taker
 from fleetpulse.cluster.sender import Sender
 from fleetpulse.config import Cluster as ClusterSettings
 from fleetpulse.events import Events
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal import Journal, Row, Stream, Table
-from fleetpulse.live import Hub
+from fleetpulse.journal import Journal, Row, Table
 
 SYSTEM = "system"
+
+
+class Part(Protocol):
+    """What works by itself."""
+
+    async def run(self) -> None:
+        """Works until cancelled."""
 
 
 class Cluster:
@@ -28,21 +34,20 @@ class Cluster:
         bus: RedisBus,
         settings: ClusterSettings,
         journal: Journal,
-        hub: Hub,
-        streams: Sequence[Stream],
         events: Events,
         instruments: Instruments,
+        takers: Sequence[Taker],
     ) -> None:
-        """`streams` are those of every journalled family of the hub."""
+        """`takers` get the rows that the others store."""
         self._bus = bus
         self._events = events
         self.sender = Sender(bus, journal, instruments, lambda: bool(self.peers.all()))
         self.peers = Peers(bus, journal.epoch, self.sender.tops, settings, instruments)
-        feed = HubFeed(hub, streams)
-        self.receiver = Receiver(bus, (feed,), settings.history_rows, instruments, self._run_of)
+        self.receiver = Receiver(bus, takers, settings.history_rows, instruments, self._run_of)
         self.peers.watch(self.receiver)
         self.peers.watch(self)
         bus.watch(self._redis)
+        self._parts: list[Part] = [bus, self.peers, self.receiver]
 
     def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of rows that a commit has made durable; never waits."""
@@ -50,9 +55,12 @@ class Cluster:
 
     async def run(self) -> None:
         """Works until cancelled, then says goodbye."""
-        parts = (self._bus, self.peers, self.receiver)
-        work = [part.run() for part in parts] + [self.sender.tell(), self.sender.answer()]
-        await asyncio.gather(*work)
+        work = [part.run() for part in self._parts]
+        await asyncio.gather(*work, self.sender.tell(), self.sender.answer())
+
+    def add(self, *parts: Part) -> None:
+        """Adds parts that work as long as this does; before `run`."""
+        self._parts += parts
 
     # A peers.Watcher -----------------------------------------------------------------------------------------
     def joined(self, peer: Peer) -> None:

@@ -14,7 +14,20 @@ def test_close_codes_are_documented(cause: Cause) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["subscribed", "snapshot", "update", "event", "left", "position", "gap", "unsubscribed", "pong", "error"],
+    [
+        "subscribed",
+        "snapshot",
+        "update",
+        "event",
+        "left",
+        "position",
+        "gap",
+        "unsubscribed",
+        "pong",
+        "error",
+        "auth_expiring",
+        "authenticated",
+    ],
 )
 def test_message_types_are_documented(kind: str) -> None:
     assert f"\n| `{kind}` |" in PAGE

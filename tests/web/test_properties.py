@@ -15,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.otlp.sent import as_json, logs, traces
 from tests.otlp.test_wires import json_like, records, spans
 from tests.web import shapes
+from tests.web.admin_addresses import COMMANDS
+from tests.web.admin_addresses import READS as ADMIN_READS
 from tests.web.server import LOG_REQUEST, PINGS, PROBLEM, WEBHOOK, Answer, Server, counted
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -28,6 +30,10 @@ PAGES = ("/", "/docs", "/live", "/openapi.json", "/asyncapi.yaml", "/static/{nam
 MONEY = ("/api/budgets", "/api/prices", "/api/unpriced", "/api/corrections")
 PRICING = ("/api/prices", "/api/unpriced/price")
 STATISTICS = ("/api/metrics", "/api/hourly-stats", "/api/daily-stats", "/api/alerts")  # with nobody behind them
+GROUP = "/api/v1/group-ai/monitor"
+ACTIVITY, ACTIVITIES = f"{GROUP}/accounts/{{account_id}}/activity", f"{GROUP}/accounts/activity"
+ACCOUNTS = (f"{GROUP}/accounts/metrics", f"{GROUP}/system", f"{GROUP}/alerts", f"{GROUP}/events")
+DEALT = (f"{GROUP}/alerts/check", f"{GROUP}/alerts/{{alert_id}}/resolve")  # with nobody behind them
 REPORT, MAIL = "/api/report/{kind}", "/api/report/{kind}/send"
 ROWS = ("/api/requests", "/api/requests/export", "/api/requests/{request_id}")
 READS = (
@@ -35,6 +41,7 @@ READS = (
     *ROWS,
     *MONEY,
     *STATISTICS,
+    *ACCOUNTS,
     REPORT,
     "/metrics",
     "/health",
@@ -42,16 +49,25 @@ READS = (
     "/-/ready",
     "/api/v1/agent-pools",
     AGENTS,
+    *ADMIN_READS,
 )
-WRITES = (LOG_REQUEST, PINGS, PING, WEBHOOK)
+WRITES = (LOG_REQUEST, PINGS, PING, WEBHOOK, ACTIVITY, ACTIVITIES)
 RECEIVERS = ("/v1/traces", "/v1/logs")
-FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", "/api/v1/group-ai/monitor/ws/alerts")
-SIGNALS = {"request": {LOG_REQUEST}, "alert": {WEBHOOK}, "heartbeat": {PING, PINGS}}
+FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", f"{GROUP}/ws/alerts", f"{GROUP}/ws/metrics")
+EVENT_STREAM = "/api/v1/live"
+SIGNALS = {
+    "request": {LOG_REQUEST},
+    "alert": {WEBHOOK},
+    "heartbeat": {PING, PINGS},
+    "activity": {ACTIVITY, ACTIVITIES},
+}
 LIKE = {
     LOG_REQUEST: shapes.request_logs,
     PINGS: shapes.heartbeats,
     PING: shapes.heartbeats,
     WEBHOOK: shapes.notifications,
+    ACTIVITY: shapes.activities,
+    ACTIVITIES: shapes.activities,
 }
 # The exporter outlives an example, and so may a fixture: each example goes on from where the last one stopped.
 CALM = [HealthCheck.function_scoped_fixture]
@@ -70,6 +86,7 @@ class Books(NamedTuple):
 
     requests: int
     alerts: int
+    activities: int
     signals: dict[str, dict[str, float]]
 
 
@@ -82,12 +99,14 @@ class Audit:
 
     def send(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> Answer:
         """Posts a body; whatever the answer, the books agree with it afterwards."""
-        answer = self.server.send("POST", path.replace("{agent_id}", "p-1"), body, headers)
+        target = path.replace("{agent_id}", "p-1").replace("{account_id}", "p-1")
+        answer = self.server.send("POST", target, body, headers)
         lawful(answer)
         before, self.last = self.last, self.read()
         kept = said(answer).get("stored", 0) if answer.status == 202 else 0
         assert self.last.requests - before.requests == (kept if path == LOG_REQUEST else 0)
         assert self.last.alerts - before.alerts == (kept if path == WEBHOOK else 0)
+        assert self.last.activities - before.activities == (kept if path in (ACTIVITY, ACTIVITIES) else 0)
         for signals, paths in SIGNALS.items():
             changed = changes(before.signals[signals], self.last.signals[signals])
             if path not in paths:
@@ -124,7 +143,20 @@ class Audit:
         assert sums == pytest.approx(of_requests, rel=1e-9)
         signals = {kind: counted(samples, kind) for kind in SIGNALS}
         assert [signals["request"]["stored"], signals["alert"]["stored"]] == [requests, alerts]
-        return Books(requests, alerts, signals)
+        return Books(requests, alerts, self._activities(samples), signals)
+
+    def _activities(self, samples: dict[str, float]) -> int:
+        """How many activities there are; what the accounts did by rows, by state and by series is the same."""
+        ((rows, *did),) = self.server.journal(
+            "SELECT count(*), total(iif(kind = 'message', number, 0)), total(iif(kind = 'error', number, 0)), "
+            "total(iif(kind = 'reply', number * coalesce(reply_time, 0), 0)) FROM activities"
+        )
+        sums = [total(samples, f"account_{name}_total") for name in ("messages", "errors", "reply_seconds")]
+        assert sums == pytest.approx(did, rel=1e-9)
+        (state,) = self.server.journal("SELECT total(messages), total(errors), total(reply_seconds) FROM accounts")
+        assert list(state) == pytest.approx(did, rel=1e-9)
+        assert counted(samples, "activity")["stored"] == rows
+        return int(rows)
 
 
 @pytest.fixture
@@ -177,7 +209,7 @@ def test_documents_like_the_contract(
     kind = "application/x-ndjson" if framing == "lines" else "application/json"
     headers = {"Content-Type": kind} | ({"Content-Encoding": encoding} if encoding else {})
     answer = audit.send(path, compress(shapes.framed(items, framing)), headers)
-    if answer.status == 202 and path in (LOG_REQUEST, PINGS) and framing != "object":
+    if answer.status == 202 and path in (LOG_REQUEST, PINGS, ACTIVITY, ACTIVITIES) and framing != "object":
         assert sum(said(answer).values()) == len(items)
 
 
@@ -251,6 +283,7 @@ def test_reading_with_any_query_and_headers(
     server: Server, path: str, query: str, headers: dict[str, str], part: str
 ) -> None:
     path = path.replace("{pool_id}", part or "x").replace("{request_id}", part or "x")
+    path = path.replace("{user_id}", part or "x")
     path = path.replace("{kind}", part or "daily")
     target = f"{path.replace('{name}', part or 'docs.css')}?{query}"
     answer = server.send("GET", target, None, headers)
@@ -272,6 +305,16 @@ def test_reports_of_anything(server: Server, kind: str, name: str, value: str, b
     sent = server.send("POST", f"{path}/send?{name}={value}", body)
     lawful(sent)
     assert sent.status >= 400
+
+
+@pytest.mark.parametrize("path", DEALT)
+@MANY
+@given(shapes.parts, st.sampled_from(["seconds", "comment", "x"]) | shapes.parts, shapes.parts)
+def test_alerts_of_anything(server: Server, path: str, alert_id: str, name: str, value: str) -> None:
+    """Looked at or dealt with: nobody is behind this exporter."""
+    answer = server.send("POST", f"{path.replace('{alert_id}', alert_id or 'a_b_1')}?{name}={value}")
+    lawful(answer)
+    assert answer.status >= 400
 
 
 @pytest.mark.parametrize("path", ROWS[:2])
@@ -349,6 +392,16 @@ messages = st.one_of(
 )
 
 
+@FEW
+@given(shapes.queries, shapes.headers, shapes.parts)
+def test_any_query_for_the_event_stream(server: Server, query: str, headers: dict[str, str], part: str) -> None:
+    """Of topics that are none: a stream that is granted has no end to wait for."""
+    lawful(server.send("GET", f"{EVENT_STREAM}?topics=none,{part}&{query}", None, headers))
+    lawful(
+        server.send("GET", f"{EVENT_STREAM}?topics=none", None, headers | {"Last-Event-ID": "a:1;b:" + "9" * 30})
+    )
+
+
 @pytest.mark.parametrize("path", FEEDS)
 @FEW
 @given(st.lists(messages, max_size=6), shapes.queries, shapes.parts)
@@ -404,7 +457,8 @@ async def test_every_address_is_tried(tmp_path: Path) -> None:
     parts = build(Settings(data_dir=tmp_path))
     parts.journal.start(parts.pipeline.stored)
     await parts.journal.stop()
-    tried = (("GET", READS + FEEDS), ("POST", (*WRITES, *RECEIVERS, *PRICING, MAIL)), ("DELETE", PRICING[:1]))
+    posts = (*WRITES, *RECEIVERS, *PRICING, *COMMANDS, *DEALT, MAIL)
+    tried = (("GET", (*READS, *FEEDS, EVENT_STREAM)), ("POST", posts), ("DELETE", PRICING[:1]))
     known = {(method, path) for method, paths in tried for path in paths}
     served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
     assert {(method, path) for method, path in served if method not in ("HEAD", "*")} == known

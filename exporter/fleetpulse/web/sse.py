@@ -6,6 +6,7 @@ repeats nothing.
 """
 
 import asyncio
+from typing import Annotated
 
 import orjson
 from aiohttp import HttpVersion11, web
@@ -66,7 +67,7 @@ class EventStreamEndpoints:
         "Live feed",
         media=(EVENT_STREAM,),
         query=Streamed,
-        headers={LAST_EVENT_ID: str},
+        headers={LAST_EVENT_ID: Annotated[str, Field(description="The id of the last event that came.")]},
         problems=(404,),
     )
     async def stream(self, request: web.Request) -> web.StreamResponse:

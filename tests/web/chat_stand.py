@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -91,6 +92,7 @@ class ChatStand:
     def __init__(self, settings: Settings, *, auth_seconds: float = DEADLINE) -> None:
         self.settings = settings
         self._auth_seconds = auth_seconds
+        self._ahead = 0.0
         self.happened: list[tuple[str, str, str]] = []
 
     async def start(self) -> "ChatStand":
@@ -103,7 +105,9 @@ class ChatStand:
         self.store.apply(self.journal.totals)
         self.hub = Hub(settings.live, self.instruments)
         self.hub.declare("events", EVENT, history=JournalHistory(self.journal, EVENT_STREAM))
-        self.chat = Chat(settings, self.journal, self.hub, LocalBus("here"), self.instruments, self._tell)
+        self.chat = Chat(
+            settings, self.journal, self.hub, LocalBus("here"), self.instruments, self._tell, clock=self.clock
+        )
         self.journal.start(self.chat.stored)
         self._work = asyncio.create_task(self.chat.run())
         app = web.Application()
@@ -115,6 +119,13 @@ class ChatStand:
         await self.hub.start()
         await self.server.start_server()
         return self
+
+    def clock(self) -> float:
+        return time.time() + self._ahead
+
+    def later(self, seconds: float) -> None:
+        """Sets the chat's clock forward."""
+        self._ahead += seconds
 
     async def stop(self) -> None:
         self._work.cancel()
@@ -144,10 +155,11 @@ class ChatStand:
     @asynccontextmanager
     async def there(self, user: str, path: str = CHAT) -> AsyncIterator[Person]:
         """Somebody who goes again."""
+        others = len(self.chat.presence.of_user(user))
         person = await self.enter(user, path)
         yield person
         await person.socket.close()
-        await until(lambda: not self.chat.presence.of_user(user))
+        await until(lambda: len(self.chat.presence.of_user(user)) == others)
 
     def token(self, user: str, *roles: Role, sessions: Any = (), minutes: float = 5, **more: Any) -> str:
         lifetime = timedelta(minutes=minutes)

@@ -58,7 +58,11 @@ class InboxEncoder(Encoder):
 
     def message(self, topic: Topic, message: Message) -> bytes:  # noqa: ARG002 - an interface
         """The message as it was posted."""
-        return orjson.dumps(_placed(dict(message.fields), message))
+        return orjson.dumps(self.shown(message))
+
+    def shown(self, message: Message) -> dict[str, Any]:
+        """The message as it was posted, with its place."""
+        return _placed(dict(message.fields), message)
 
 
 class PlainEncoder(Encoder):

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleetpulse.auth import Role
 from fleetpulse.chat import messages, requests
+from fleetpulse.chat.backlog import Backlog
 from fleetpulse.chat.encoders import name_of, proven
 from fleetpulse.chat.service import Chat
 from fleetpulse.chat.talk import TalkSession, tagged
@@ -57,10 +58,14 @@ class ChatSession(TalkSession):
         self._inbox = f"{INBOX}/{connection.user_id}"
         self._proofs = {name_of(self._inbox): self._inbox}
         self._waiting: set[asyncio.Task[None]] = set()
+        self._backlog: Backlog | None = None
+        self._fetching: asyncio.Task[None] | None = None
         connection.expel = self._expelled
 
     def closed(self) -> None:
-        """Leaves what was joined."""
+        """Sends no more of what waited."""
+        if self._fetching is not None:
+            self._fetching.cancel()
 
     def renewed(self, dropped: Sequence[str], tag: Tag) -> None:
         """A newer credential: the sessions that it does not allow are left."""
@@ -76,11 +81,23 @@ class ChatSession(TalkSession):
         topic = self._proofs.get(proof[0]) if proof else None
         if proof is None or topic is None:
             return
-        upto = min(proof[1], self._hub.places(self._client).get(topic, {}).get(self._chat.journal.epoch, 0))
         if topic == self._inbox:
-            self._chat.mailbox.received(self._connection.user_id, upto)
+            self._has(proof[1])
         else:
+            upto = min(proof[1], self._place(topic))
             self._chat.receipts.proved(topic.partition("/")[2], self._connection.user_id, upto)
+
+    def _has(self, offset: int) -> None:
+        """The client has its inbox up to an offset, but no further than it was sent."""
+        backlog = self._backlog
+        upto = min(offset, max(self._place(self._inbox), backlog.sent if backlog else 0))
+        self._chat.mailbox.received(self._user_id, upto)
+        if backlog is not None:
+            backlog.proved(upto)
+
+    def _place(self, topic: str) -> int:
+        """Up to where a topic was sent."""
+        return self._hub.places(self._client).get(topic, {}).get(self._chat.journal.epoch, 0)
 
     # The beginning -------------------------------------------------------------------------------------------
     def _established(self) -> dict[str, Any]:
@@ -92,8 +109,9 @@ class ChatSession(TalkSession):
         known = self._known
         if known is not None and known.epoch == epoch:
             self._chat.mailbox.received(self._user_id, known.offset)
-        position = {epoch: self._inbox_position()}
-        self._hub.subscribe(self._client, self._inbox, encoders.inbox, resume=position)
+        begin = self._inbox_position()
+        self._backlog = Backlog(self._hub, self._chat.journal, self._client, self._inbox, encoders.inbox, begin)
+        self._fetching = asyncio.get_running_loop().create_task(self._backlog.run())
         self._hub.subscribe(self._client, BROADCASTS, encoders.messages)
         if self._connection.session_id is not None:
             self._enter(self._connection.session_id, self._resume, None, None)
@@ -253,8 +271,7 @@ class ChatSession(TalkSession):
     def _acknowledge(self, request: requests.Received) -> None:
         if request.epoch not in (None, self._chat.journal.epoch):
             raise InvalidInputError("this epoch is not of this server's inbox")
-        place = self._hub.places(self._client).get(self._inbox, {}).get(self._chat.journal.epoch, 0)
-        self._chat.mailbox.received(self._user_id, min(request.offset, place))
+        self._has(request.offset)
 
     # What takes time -----------------------------------------------------------------------------------------
     def _later(self, work: Callable[[], Awaitable[None]], tag: Tag) -> None:

@@ -54,7 +54,8 @@ async def admin_serve(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[A
 
     async def start(**settings: Any) -> AdminStand:
         folder = tmp_path / str(len(stands))
-        stand = await AdminStand(Settings(**{"data_dir": folder, "port": 0} | settings)).start()
+        own: dict[str, Any] = {"data_dir": folder, "port": 0} | settings
+        stand = await AdminStand(Settings(**own)).start()
         stands.append(stand)
         return stand
 

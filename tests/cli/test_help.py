@@ -4,7 +4,7 @@ from typer.testing import CliRunner
 
 from fleetpulse.cli import app
 
-COMMANDS = ("up", "serve", "demo", "replay", "agent", "live", "report", "price", "check")
+COMMANDS = ("up", "serve", "demo", "replay", "agent", "live", "report", "price", "notify", "check")
 TOKEN_COMMANDS = ("key", "list", "revoke", "jwt", "secret")
 
 

@@ -53,6 +53,7 @@ def like(shown: Any, real: Any) -> bool:
     if isinstance(shown, dict) and isinstance(real, dict):
         varying = {
             "last_update_time",
+            "last_activity",
             "uptime_seconds",
             "bytes",
             "received_at",
@@ -87,9 +88,10 @@ def fresh(tmp_path: Path) -> Iterator[Stack]:
     yield from started(Stack(tmp_path / "stack"))
 
 
-def test_the_api_page(fresh: Stack) -> None:
-    shown = list(examples("docs/api.md"))
-    assert len(shown) > 10
+@pytest.mark.parametrize(("document", "least"), [("docs/api.md", 10), ("docs/accounts.md", 6)])
+def test_the_api_page(fresh: Stack, document: str, least: int) -> None:
+    shown = list(examples(document))
+    assert len(shown) > least
     for example in shown:
         if example.answer is None:
             said = run(example.script, fresh.exporter)

@@ -84,6 +84,18 @@ heartbeats = document(
     {"agent_id": ids, "status": names, "cpu_usage": percents, "memory_usage": percents},
     {"running_tasks": st.lists(tasks, max_size=3), "agent_name": names, "pool_id": names},
 )
+activities = document(
+    {"kind": st.sampled_from(["message", "reply", "redpacket", "error", "status"]) | names, "account_id": ids},
+    {
+        "count": st.integers(1, 1_000),
+        "reply_time": mostly(st.none(), st.floats(0, 100), 3),
+        "online": st.booleans(),
+        "activity_id": ids,
+        "timestamp": mostly(times, odd_times, 15),
+        "text": plain,
+        "account_name": names,
+    },
+)
 labels = st.dictionaries(mostly(names).map(str), mostly(names | plain), max_size=4)
 alerts = document(
     {

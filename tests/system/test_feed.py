@@ -1,0 +1,187 @@
+"""The Python live client over cuts, kills and replicas: it ends with exactly what the journals hold, in order."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from tests.cluster.redis_server import RedisServer
+from tests.system.harness import Exporter
+from tests.system.replicas import DEADLINE, Replicas, balancer, until
+from tests.web.server import request_log
+
+from fleetpulse.feed import Backoff, Event, Gap, LiveFeed, Subscribed
+
+BATCH = 20
+
+
+class Line:
+    """A way to a port that can be cut; cut connections end without a word."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self.cuts = 0
+        self._target = target
+        self._open: set[asyncio.Task[Any]] = set()
+
+    def cut(self) -> None:
+        self.cuts += len(self._open)
+        for task in self._open:
+            task.cancel()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        writers = [writer]
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+                writers.append(forth)
+                await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+        finally:
+            self._open.discard(task)
+            for each in writers:
+                each.transport.abort()
+
+
+@asynccontextmanager
+async def line(target: int) -> AsyncIterator[Line]:
+    it = Line(target)
+    server = await asyncio.start_server(it.serve, "127.0.0.1", 0)
+    it.port = server.sockets[0].getsockname()[1]
+    try:
+        yield it
+    finally:
+        server.close()
+        it.cut()
+        await asyncio.sleep(0.05)  # aborted transports say goodbye
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+    writer.transport.abort()
+
+
+class Got:
+    """What a feed handed out of an event topic, by origin."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[tuple[int, str]]] = {}
+        self.gaps: list[Gap] = []
+        self.answers: list[Subscribed] = []
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.events.values()))
+
+    async def read(self, feed: LiveFeed) -> None:
+        async for message in feed:
+            if isinstance(message, Event):
+                self.events.setdefault(message.epoch, []).append((message.offset, message.data["request_id"]))
+            elif isinstance(message, Gap):
+                self.gaps.append(message)
+            elif isinstance(message, Subscribed):
+                self.answers.append(message)
+
+
+def rows(exporter: Exporter) -> list[tuple[int, str]]:
+    """What is stored there, with the offsets."""
+    with closing(sqlite3.connect(f"file:{exporter.data_dir / 'journal.db'}?mode=ro", uri=True)) as connection:
+        return connection.execute("SELECT id, request_id FROM requests ORDER BY id").fetchall()
+
+
+async def send(exporter: Exporter, count: int) -> None:
+    """Stores a batch, whatever it takes."""
+    batch = [request_log() for _ in range(count)]
+
+    def stored() -> bool:
+        return exporter.post("/api/log-request", batch)[0] == 202
+
+    await until(stored)
+
+
+async def all_read(got: Got, total: int, reading: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while got.count < total:
+            assert not reading.done(), reading
+            await asyncio.sleep(0.05)
+
+
+async def follow(port: int, work: Callable[[Got], Awaitable[int]]) -> Got:
+    """Follows the requests at a port while something goes on; `work` tells how many there are in the end."""
+    got = Got()
+    backoff = Backoff(first=0.01, longest=0.04, rng=random.Random(5))
+    async with LiveFeed(f"http://127.0.0.1:{port}", backoff=backoff) as feed:
+        feed.subscribe("requests")
+        reading = asyncio.create_task(got.read(feed))
+        async with asyncio.timeout(DEADLINE):
+            while not got.answers:  # noqa: ASYNC110 - what is waited for happens in another process
+                await asyncio.sleep(0.02)
+        await all_read(got, await work(got), reading)
+    await reading
+    return got
+
+
+async def test_cuts_and_kills_of_the_exporter_lose_and_repeat_nothing(exporter: Exporter) -> None:
+    chance = random.Random(11)
+    async with line(exporter.port) as way:
+
+        async def work(_: Got) -> int:
+            for number in range(1, 151):
+                await send(exporter, BATCH)
+                if chance.random() < 0.6:
+                    way.cut()
+                if number % 50 == 0:
+                    exporter.kill()
+                    await asyncio.to_thread(exporter.start)
+            return len(rows(exporter))
+
+        got = await follow(way.port, work)
+    assert way.cuts > 40
+    assert got.gaps == []
+    assert all(answer.recovered for answer in got.answers[1:])
+    assert list(got.events.values()) == [rows(exporter)]
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
+    with TemporaryDirectory(prefix="redis-") as folder:  # a socket's path must be short
+        redis = RedisServer(Path(folder))
+        redis.start()
+        pair = Replicas(tmp_path, redis)
+        try:
+            await asyncio.to_thread(pair.start)
+            await until(pair.joined)
+            yield pair
+        finally:
+            await asyncio.to_thread(pair.stop)
+            redis.kill()
+
+
+async def test_cuts_between_replicas_and_a_redis_that_is_killed_lose_and_repeat_nothing(replicas: Replicas) -> None:
+    chance = random.Random(12)
+    async with balancer(*(each.port for each in replicas.both)) as port, line(port) as way:
+
+        async def work(_: Got) -> int:
+            for number in range(1, 101):
+                await send(chance.choice(replicas.both), BATCH)
+                if chance.random() < 0.6:
+                    way.cut()
+                if number == 40:
+                    replicas.redis.kill()
+                if number == 60:
+                    replicas.redis.start()
+            return sum(len(rows(each)) for each in replicas.both)
+
+        got = await follow(way.port, work)
+    assert way.cuts > 20
+    assert got.gaps == []
+    assert sorted(got.events.values()) == sorted(rows(each) for each in replicas.both)

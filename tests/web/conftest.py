@@ -50,7 +50,7 @@ async def chat_serve(tmp_path: Path) -> AsyncIterator[ChatServe]:
 
 @pytest.fixture
 async def admin_serve(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[AdminStand]]]:
-    stands = []
+    stands: list[AdminStand] = []
 
     async def start(**settings: Any) -> AdminStand:
         folder = tmp_path / str(len(stands))

@@ -225,3 +225,41 @@ def damaged(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
     body = draw(bodies)
     at = draw(st.integers(0, len(body)))
     return body[:at] + draw(st.binary(max_size=8)) + body[at + draw(st.integers(0, 8)) :]
+
+
+# Notifications --------------------------------------------------------------------------------------------------
+recipients = st.fixed_dictionaries(
+    {},
+    optional={
+        "users": mostly(st.lists(names, max_size=3)),
+        "roles": mostly(st.lists(st.sampled_from(["viewer", "operator", "admin"]), max_size=2)),
+        "sessions": mostly(st.lists(names, max_size=2)),
+        "all": mostly(st.booleans()),
+    },
+)
+notices = document(
+    {"title": names, "message": texts, "recipients": recipients},
+    {
+        "level": st.sampled_from(["INFO", "success", "WARNING", "ERROR", "URGENT"]),
+        "channels": st.lists(st.sampled_from(["WEBSOCKET", "EMAIL", "sms", "PUSH"]), min_size=1, max_size=4),
+        "kind": st.sampled_from(["message", "maintenance", "takeover"]),
+        "subject": names,
+        "action_url": st.sampled_from(["/x", "https://example.com/"]),
+        "auto_close": st.booleans(),
+        "dedup_key": names,
+        "dedup_seconds": counts,
+        "expires_at": times,
+        "metadata": st.dictionaries(names, scalars, max_size=2),
+        "dry_run": st.booleans(),
+    },
+)
+clock_times = st.sampled_from(["00:00", "08:00", "22:00", "23:59", "24:00"])
+wishes = document(
+    {},
+    {
+        "websocket": st.sampled_from(["INFO", "WARNING", "off"]),
+        "sms": st.sampled_from(["URGENT", "off"]),
+        "muted_kinds": st.lists(st.sampled_from(["takeover", "message"]), max_size=2),
+        "quiet_hours": st.lists(document({"start": clock_times, "end": clock_times}, {}), max_size=2),
+    },
+)

@@ -34,6 +34,7 @@ GROUP = "/api/v1/group-ai/monitor"
 ACTIVITY, ACTIVITIES = f"{GROUP}/accounts/{{account_id}}/activity", f"{GROUP}/accounts/activity"
 ACCOUNTS = (f"{GROUP}/accounts/metrics", f"{GROUP}/system", f"{GROUP}/alerts", f"{GROUP}/events")
 DEALT = (f"{GROUP}/alerts/check", f"{GROUP}/alerts/{{alert_id}}/resolve")  # with nobody behind them
+NOTICES, WISHES = "/api/v1/notifications", "/api/v1/notifications/preferences/{user_id}"
 REPORT, MAIL = "/api/report/{kind}", "/api/report/{kind}/send"
 ROWS = ("/api/requests", "/api/requests/export", "/api/requests/{request_id}")
 READS = (
@@ -42,6 +43,8 @@ READS = (
     *MONEY,
     *STATISTICS,
     *ACCOUNTS,
+    NOTICES,
+    WISHES,
     REPORT,
     "/metrics",
     "/health",
@@ -49,11 +52,13 @@ READS = (
     "/-/ready",
     "/api/v1/agent-pools",
     AGENTS,
+    "/api/v1/chat/sessions/{session_id}/messages",
     *ADMIN_READS,
 )
 WRITES = (LOG_REQUEST, PINGS, PING, WEBHOOK, ACTIVITY, ACTIVITIES)
 RECEIVERS = ("/v1/traces", "/v1/logs")
-FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", f"{GROUP}/ws/alerts", f"{GROUP}/ws/metrics")
+CHATS = ("/ws/chat", "/ws/chat/session/{session_id}", "/ws/admin/monitor")
+FEEDS = ("/ws/live", "/ws/agent-pools/{pool_id}/metrics", f"{GROUP}/ws/alerts", f"{GROUP}/ws/metrics", *CHATS)
 EVENT_STREAM = "/api/v1/live"
 SIGNALS = {
     "request": {LOG_REQUEST},
@@ -242,6 +247,14 @@ def test_any_price_leaves_the_books_agreeing(audit: Audit, path: str, data: st.D
     lawful(audit.server.send("POST", path, shapes.encoded(body), {"Content-Type": "application/json"}))
     lawful(audit.server.send("DELETE", f"{PRICING[0]}?{data.draw(shapes.queries)}"))
     audit.last = audit.read()
+
+
+@MANY
+@given(shapes.mostly(shapes.notices), shapes.mostly(shapes.wishes), shapes.parts)
+def test_any_notification_and_wish(server: Server, notice: Any, wish: Any, part: str) -> None:
+    lawful(server.give(NOTICES, shapes.encoded(notice)))
+    path = WISHES.replace("{user_id}", part or "u")
+    lawful(server.send("PUT", path, shapes.encoded(wish), {"Content-Type": "application/json"}))
 
 
 requests: st.SearchStrategy[Message] = st.one_of(
@@ -457,8 +470,8 @@ async def test_every_address_is_tried(tmp_path: Path) -> None:
     parts = build(Settings(data_dir=tmp_path))
     parts.journal.start(parts.pipeline.stored)
     await parts.journal.stop()
-    posts = (*WRITES, *RECEIVERS, *PRICING, *COMMANDS, *DEALT, MAIL)
-    tried = (("GET", (*READS, *FEEDS, EVENT_STREAM)), ("POST", posts), ("DELETE", PRICING[:1]))
+    posts = (*WRITES, *RECEIVERS, *PRICING, *COMMANDS, *DEALT, MAIL, NOTICES)
+    tried = (("GET", (*READS, *FEEDS, EVENT_STREAM)), ("POST", posts), ("DELETE", PRICING[:1]), ("PUT", (WISHES,)))
     known = {(method, path) for method, paths in tried for path in paths}
     served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
     assert {(method, path) for method, path in served if method not in ("HEAD", "*")} == known

@@ -226,6 +226,19 @@ async def test_who_was_not_heard_for_long_is_forgotten_but_not_what_it_did(tmp_p
         assert list(state(world)) == ["a"]
 
 
+async def test_who_reports_late_is_offline_and_not_forgotten(tmp_path: Path, clock: Clock) -> None:
+    async with at_work(tmp_path, clock) as world:
+        await world.do("a", timestamp=START - 40 * DAY)
+        await world.ledger.sweep()
+        assert not state(world)["a"]["online"]
+        clock.now += 30 * DAY - 1
+        await world.ledger.sweep()
+        assert list(state(world)) == ["a"]
+        clock.now += 2
+        await world.ledger.sweep()
+        assert state(world) == {}
+
+
 async def test_who_is_heard_while_it_is_being_forgotten_stays(tmp_path: Path, clock: Clock) -> None:
     async with at_work(tmp_path, clock) as world:
         for _ in range(20):

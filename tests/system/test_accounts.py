@@ -17,11 +17,16 @@ PREFIX = "/api/v1/group-ai/monitor"
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with two accounts: one of which fails most of the time."""
     for whole in started(Stack(tmp_path_factory.mktemp("stack"))):
+        wait_until_scraped(whole)  # what is there at the first scrape may be old, and is no increase
         report(whole, "account_1", kind="error", count=22)
         report(whole, "account_1", kind="message", count=18)
         report(whole, "account_2", kind="reply", count=4, reply_time=1.5)
         wait_until_counted(whole)
         yield whole
+
+
+def wait_until_scraped(stack: Stack) -> None:
+    wait_for(lambda: stack.value("count(fleetpulse_build_info)") == 1, what="a first scrape")
 
 
 def wait_until_counted(stack: Stack) -> None:

@@ -128,7 +128,7 @@ class Book:
     def restore(self, states: Iterable[AccountState], totals: Mapping[Key, Total], now: float) -> None:
         """Loads what the journal holds."""
         self._sums = Sums.of(totals)
-        for state in sorted(states, key=lambda state: state.last_activity):
+        for state in sorted(states, key=lambda state: state.heard_at):
             self._keep(Account(state, silent=self._is_silent(state, now)))
 
     def has_room(self, account_id: str, newcomers: int) -> bool:
@@ -237,6 +237,6 @@ class Book:
 
     def _deadline(self, account: Account) -> float:
         """Until when nothing happens to the account unless it is heard."""
-        settings = self._settings
-        wait = settings.offline_after_seconds if account.online else settings.forget_after_seconds
-        return account.state.last_activity + wait
+        if account.online:
+            return account.state.last_activity + self._settings.offline_after_seconds
+        return account.state.heard_at + self._settings.forget_after_seconds

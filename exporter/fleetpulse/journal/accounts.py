@@ -17,7 +17,8 @@ class AccountState:
     """What one account did since it is known. Times are Unix seconds.
 
     `timed_replies` are the replies whose time was told, `reply_seconds` the sum of those times. `online` is what
-    was last told, 0 or 1, at `told_at`; None where nothing told it. `newest_id` is the row that is counted last.
+    was last told, 0 or 1, at `told_at`; None where nothing told it. `last_activity` is when something last
+    happened, `heard_at` when something last came. `newest_id` is the row that is counted last.
     """
 
     account_id: str
@@ -31,13 +32,14 @@ class AccountState:
     online: int | None
     told_at: float
     last_activity: float
+    heard_at: float
     newest_id: int
 
     @classmethod
     def of(cls, row: ActivityRow, row_id: int) -> "AccountState":
         """The state after an account's first activity."""
         moment = _moment(row)
-        state = cls(row.account_id, None, 0, 0, 0, 0, 0, 0.0, None, moment, moment, 0)
+        state = cls(row.account_id, None, 0, 0, 0, 0, 0, 0.0, None, moment, moment, row.received_at, 0)
         state.add(row, row_id)
         return state
 
@@ -48,6 +50,7 @@ class AccountState:
         self.newest_id = row_id
         self.account_name = row.account_name or self.account_name
         self.last_activity = max(self.last_activity, _moment(row))
+        self.heard_at = max(self.heard_at, row.received_at)
         self._count(row)
         online = row.online if row.online is not None else 1 if row.kind in PRESENT else None
         if online is not None and (self.online is None or _moment(row) >= self.told_at):

@@ -165,6 +165,7 @@ MIGRATIONS: tuple[str, ...] = (
         online INTEGER,
         told_at REAL NOT NULL,
         last_activity REAL NOT NULL,
+        heard_at REAL NOT NULL,
         newest_id INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE TRIGGER activities_accounts AFTER INSERT ON activities BEGIN
@@ -180,6 +181,7 @@ MIGRATIONS: tuple[str, ...] = (
             coalesce(new.online, iif(new.kind IN ('message', 'reply', 'redpacket'), 1, NULL)),
             min(coalesce(new.timestamp, new.received_at), new.received_at),
             min(coalesce(new.timestamp, new.received_at), new.received_at),
+            new.received_at,
             new.id
         ) ON CONFLICT (account_id) DO UPDATE SET
             account_name = coalesce(excluded.account_name, account_name),
@@ -194,6 +196,7 @@ MIGRATIONS: tuple[str, ...] = (
             told_at = iif(excluded.online IS NULL, told_at,
                 iif(online IS NULL, excluded.told_at, max(told_at, excluded.told_at))),
             last_activity = max(last_activity, excluded.last_activity),
+            heard_at = max(heard_at, excluded.heard_at),
             newest_id = excluded.newest_id;
     END;
     CREATE TABLE notifications (

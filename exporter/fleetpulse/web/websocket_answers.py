@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from fleetpulse.errors import InvalidInputError
@@ -14,6 +23,7 @@ from fleetpulse.web.operations import Query
 from fleetpulse.web.problems import validation_errors
 
 MAX_USERS = 1_000
+DRY_RUN = "Say what would happen, and do nothing. It is not audited. `true` or `false`, and nothing like them."
 ID_CURSOR = "`next_cursor` of the page before, as it is; without it, the newest."
 MOMENT = "RFC 3339 with an offset, or a date, which is its midnight in the configured zone."
 NAME: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -78,7 +88,7 @@ class Command(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dry_run: bool = Field(default=False, description="Say what would happen, and do nothing. It is not audited.")
+    dry_run: StrictBool = Field(default=False, description=DRY_RUN)
     reason: Annotated[str, Field(max_length=500)] = Field("", description="Why, for the audit log.")
 
 
@@ -92,7 +102,7 @@ class Broadcast(Command):
     message: Annotated[str, Field(min_length=1, max_length=8_192, pattern=r"^[^\x00]*$")] | Metadata
     target_type: Literal["broadcast", "user", "session"] = "broadcast"
     target_id: Identifier | None = None
-    store: bool = False
+    store: StrictBool = False
 
     @model_validator(mode="after")
     def _someone(self) -> "Broadcast":
@@ -122,7 +132,7 @@ class Disconnect(Command):
 class Notify(NotificationRequest):
     """A notification; see docs/notifications.md."""
 
-    dry_run: bool = Field(default=False, description="Say what would happen, and do nothing. It is not audited.")
+    dry_run: StrictBool = Field(default=False, description=DRY_RUN)
 
     def request(self) -> NotificationRequest:
         """The notification alone."""

@@ -11,7 +11,7 @@ from tests.stack.alerting.samples import rendered
 from tests.tools import need_tool
 
 from fleetpulse.stack.alerting.document import Place
-from fleetpulse.stack.alerting.versions import TELEGRAM_HTML, version_of
+from fleetpulse.stack.alerting.versions import version_of
 
 LABELS = {
     "alertname": "AgentSilent",
@@ -126,7 +126,7 @@ def see_telegram(sent: Sent) -> None:
     version = version_of(need_tool("alertmanager"))
     assert version is not None
     text = sent.body["text"]
-    if version < TELEGRAM_HTML:
+    if version < (0, 28):
         assert not sent.body.get("parse_mode")
         assert text.startswith('🔥 1 firing: AgentSilent (pool 客服)\n\n• [critical] Agent <w1> & "co" is silent\n')
     else:

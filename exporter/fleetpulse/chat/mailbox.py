@@ -19,7 +19,7 @@ import orjson
 from fleetpulse import catalogue, config
 from fleetpulse.errors import LimitedError, OverloadedError
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal import MAILBOX, Journal, MailRow, Numbered
+from fleetpulse.journal import MAILBOX, Journal, MailRow
 from fleetpulse.journal.mail import ExpireMail, ReceiveMail, boxes
 
 EXPIRE_SECONDS = 60.0
@@ -128,11 +128,18 @@ class Mailbox:
 
     def received(self, user_id: str, upto: int) -> None:
         """A client of the user proved that it has everything up to an id."""
+        self._let_go(user_id, upto, self._tell)
+
+    def moved(self, user_id: str, upto: int) -> None:
+        """Everything up to an id waits at another replica now: nobody has received it."""
+        self._let_go(user_id, upto, None)
+
+    def _let_go(self, user_id: str, upto: int, tell: Received | None) -> None:
         box = self._boxes.get(user_id)
         if box is None or upto <= box.received:
             return
         box.received = upto
-        task = asyncio.get_running_loop().create_task(self._delete(user_id, upto))
+        task = asyncio.get_running_loop().create_task(self._delete(user_id, upto, tell))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -160,7 +167,7 @@ class Mailbox:
         """Waits until every receipt is written."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _delete(self, user_id: str, upto: int) -> None:
+    async def _delete(self, user_id: str, upto: int, tell: Received | None) -> None:
         try:
             gone = await self._journal.submit(ReceiveMail(user_id, upto))
         except OverloadedError as error:  # it stays on disk, and is sent again after a restart
@@ -168,10 +175,10 @@ class Mailbox:
             return
         assert isinstance(gone, list)  # noqa: S101 - what ReceiveMail returns
         self._taken(user_id, len(gone))
-        self._tell(user_id, gone)
+        if tell is not None:
+            tell(user_id, [each.row for each in gone if isinstance(each.row, MailRow)])
 
-    def _tell(self, user_id: str, gone: Sequence[Numbered]) -> None:
-        rows = [each.row for each in gone if isinstance(each.row, MailRow)]
+    def _tell(self, user_id: str, rows: Sequence[MailRow]) -> None:
         for listener in self._listeners:
             try:
                 listener(user_id, rows)

@@ -251,7 +251,10 @@ class ChatSession(TalkSession):
         if not self._principal.may(Role.REPORTER):
             raise ForbiddenError("saying what an AI does needs the role reporter or operator")
         more = {name: getattr(request, name) for name in ("progress", "message", "message_id", "metadata")}
-        self._chat.signs.ai(self._joined(request.session_id), self._user_id, request.status, **more)
+        session_id = self._joined(request.session_id)
+        self._chat.signs.ai(session_id, self._user_id, request.status, **more)
+        if request.status == "failed":
+            self._chat.happened("ai_processing_failed", self._connection, session_id, message=request.message)
 
     def _read(self, request: requests.Status) -> None:
         """Tells a message's sender that it was read, and the session."""
@@ -267,6 +270,8 @@ class ChatSession(TalkSession):
             now = self._chat.clock()
             update = messages.status_update(row.message_id, request.status, now, user_id=self._user_id)
             self._chat.router.push(row.user_id, update)
+        about = {"message_id": row.message_id, "status": request.status}
+        self._chat.happened("message_status_changed", self._connection, row.session_id or "", **about)
 
     def _acknowledge(self, request: requests.Received) -> None:
         if request.epoch not in (None, self._chat.journal.epoch):

@@ -393,7 +393,11 @@ class Presence:
 
     def _all(self, ids: Iterable[str]) -> list[Connection]:
         found = (self.get(connection_id) for connection_id in ids)
-        return sorted((each for each in found if each is not None), key=lambda each: each.connected_at)
+        return sorted((each for each in found if each is not None), key=_age)
+
+
+def _age(connection: Connection) -> tuple[float, str]:
+    return connection.connected_at, connection.connection_id
 
 
 def _remove(index: dict[str, set[str]], name: str, connection_id: str) -> None:

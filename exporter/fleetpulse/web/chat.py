@@ -21,7 +21,7 @@ from fleetpulse.live.sessions import Session
 from fleetpulse.signals import Identifier
 from fleetpulse.web.answers import MAX_PAGE, digits, json_answer
 from fleetpulse.web.guard import Admission, admits_websocket, principal_of, requires
-from fleetpulse.web.operations import Query, operation, read_query
+from fleetpulse.web.operations import Q, Query, operation, read_query
 from fleetpulse.web.problems import validation_errors
 from fleetpulse.web.sockets import AUTH_SECONDS, Doorkeeper, Sockets
 
@@ -153,13 +153,13 @@ class ChatEndpoints:
         ]
 
     @admits_websocket
-    @operation("Chat", status=101, query=ChatQuery, problems=(400, 429), websocket=True)
+    @operation("Chat", status=101, query=ChatQuery, problems=(400, 422, 429), websocket=True)
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Chat in several sessions on one connection.
 
         Join and leave sessions, write, hear what is addressed to you. See `docs/chat.md`.
         """
-        query = read_query(request, ChatQuery)
+        query = _read(request, ChatQuery)
         seat = _Seat(self._chat, "chat", query.user_id)
 
         def session(client: Client) -> Session:
@@ -173,7 +173,7 @@ class ChatEndpoints:
         status=101,
         path={"session_id": Identifier},
         query=SessionQuery,
-        problems=(400, 429),
+        problems=(400, 422, 429),
         websocket=True,
     )
     async def session(self, request: web.Request) -> web.StreamResponse:
@@ -181,7 +181,7 @@ class ChatEndpoints:
 
         `epoch` and `offset` go on from where a client stood; without them, the last messages come first.
         """
-        query = read_query(request, SessionQuery)
+        query = _read(request, SessionQuery)
         session_id = _session_id(request)
         seat = _Seat(self._chat, "session", query.user_id, session_id)
 
@@ -191,10 +191,10 @@ class ChatEndpoints:
         return await self._sockets.serve(request, "session", session, gate=seat.take)
 
     @admits_websocket
-    @operation("Chat", status=101, query=MonitorQuery, problems=(400, 429), websocket=True)
+    @operation("Chat", status=101, query=MonitorQuery, problems=(400, 422, 429), websocket=True)
     async def monitor(self, request: web.Request) -> web.StreamResponse:
         """Statistics at once and every minute, who comes and goes, connection events; for the role admin."""
-        seat = _Seat(self._chat, "monitor", read_query(request, MonitorQuery).user_id)
+        seat = _Seat(self._chat, "monitor", _read(request, MonitorQuery).user_id)
 
         def session(client: Client) -> Session:
             return MonitorSession(self._chat, client, seat.connection)
@@ -232,6 +232,17 @@ class _Seat:
             self._endpoint, principal, self._chat.clock(), user_id=self._user_id, session_id=self._session_id
         )
         return self._chat.presence.seated(self.connection)
+
+
+def _read(request: web.Request, model: type[Q]) -> Q:
+    """The names of a handshake's query that are known: clients add their own. Raises InvalidInputError."""
+    try:
+        return model.model_validate(
+            {name: request.query[name] for name in model.model_fields if name in request.query}
+        )
+    except ValidationError as error:
+        errors = [{**each, "loc": ["query", *each["loc"]]} for each in validation_errors(error)]
+        raise InvalidInputError("the query does not validate", errors) from error
 
 
 def _session_id(request: web.Request) -> str:

@@ -124,6 +124,13 @@ class Reader:
         """How many events it has."""
         return sum(map(len, self.keys.values()))
 
+    async def begin(self, url: str) -> None:
+        """Learns where both streams are, before anything is published."""
+        async with asyncio.timeout(DEADLINE), _cut_off(url) as socket:
+            await socket.send(json.dumps(self._question()))
+            self._take(json.loads(await socket.recv()), "")
+        assert len(self.positions) == 2
+
     async def read(self, url: str, most: int, seconds: float) -> None:
         """Connects, resumes, reads on until it has `most` more or the time is over, and cuts the connection."""
         goal = self.count + most

@@ -1,8 +1,9 @@
 """What joins this exporter to its other replicas, where Redis is configured."""
 
 from fleetpulse.app.core import Core
+from fleetpulse.chat.routing import PUSH
 from fleetpulse.chat.topics import STREAMS
-from fleetpulse.cluster import AgentRelay, Cluster, HubFeed, RedisBus
+from fleetpulse.cluster import AgentRelay, Cluster, HubFeed, MailRelay, RedisBus
 from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM
 
 CHAT_STREAMS = tuple(stream for streams in STREAMS.values() for stream in streams)
@@ -16,5 +17,8 @@ def make_cluster(core: Core) -> Cluster | None:
         return None
     cluster = Cluster(bus, settings, core.journal, core.events, core.instruments, [HubFeed(core.hub, JOURNALLED)])
     agents = AgentRelay(bus, cluster.peers, core.fleet, core.pipeline.tell_agents, core.journal.epoch)
-    cluster.add(core.claims, agents)
+    chat = core.chat
+    mail = MailRelay(bus, cluster.peers, core.journal, chat.presence, chat.mailbox, PUSH)
+    cluster.hear(mail)
+    cluster.add(core.claims, agents, mail)
     return cluster

@@ -5,5 +5,6 @@ from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.cluster.claims import RedisClaims
 from fleetpulse.cluster.cluster import Cluster
 from fleetpulse.cluster.feed import HubFeed
+from fleetpulse.cluster.mail import MailRelay
 
-__all__ = ["AgentRelay", "Cluster", "HubFeed", "RedisBus", "RedisClaims"]
+__all__ = ["AgentRelay", "Cluster", "HubFeed", "MailRelay", "RedisBus", "RedisClaims"]

@@ -19,6 +19,13 @@ from fleetpulse.journal import Journal, Row, Table
 SYSTEM = "system"
 
 
+class Hearer(Protocol):
+    """Hears of rows that are stored; on the loop, must not wait."""
+
+    def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
+        """A commit has made them durable."""
+
+
 class Part(Protocol):
     """What works by itself."""
 
@@ -48,10 +55,12 @@ class Cluster:
         self.peers.watch(self)
         bus.watch(self._redis)
         self._parts: list[Part] = [bus, self.peers, self.receiver]
+        self._hearers: list[Hearer] = [self.sender]
 
     def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of rows that a commit has made durable; never waits."""
-        self.sender.stored(table, rows, first_id)
+        for hearer in self._hearers:
+            hearer.stored(table, rows, first_id)
 
     async def run(self) -> None:
         """Works until cancelled, then says goodbye."""
@@ -61,6 +70,10 @@ class Cluster:
     def add(self, *parts: Part) -> None:
         """Adds parts that work as long as this does; before `run`."""
         self._parts += parts
+
+    def hear(self, hearer: Hearer) -> None:
+        """Adds one who hears of what is stored here."""
+        self._hearers.append(hearer)
 
     # A peers.Watcher -----------------------------------------------------------------------------------------
     def joined(self, peer: Peer) -> None:

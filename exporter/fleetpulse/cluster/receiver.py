@@ -20,7 +20,7 @@ from fleetpulse.cluster.peers import Peer
 from fleetpulse.cluster.sender import ASK, ROWS
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Numbered, Table
-from fleetpulse.journal.rows import KEPT, TABLES
+from fleetpulse.journal.rows import KEPT
 
 PACE_SECONDS = 0.02  # between two pages asked of one replica
 ANSWER_SECONDS = 3.0
@@ -87,7 +87,7 @@ class Receiver:
         self._wake = asyncio.Event()
         self._asked = instruments.counter(catalogue.CLUSTER_REPLAYS, "asked")
         self._lost = {table.name: instruments.counter(catalogue.CLUSTER_LOST_ROWS, table.name) for table in KEPT}
-        for table in TABLES:
+        for table in KEPT:
             gauge = instruments.gauge(catalogue.CLUSTER_RELAY_LAG, table.name)
             gauge.set_function(partial(self._lag, table.name))
         bus.on(ROWS, self._heard)
@@ -102,7 +102,7 @@ class Receiver:
     def announced(self, peer: Peer) -> None:
         """Learns how far a replica is."""
         origin = self._origins.get(peer.epoch) or self._meet(peer.epoch)
-        for table in TABLES:
+        for table in KEPT:
             top = int(peer.tops.get(table.name, 0))
             stream = origin.streams.get(table.name) or self._follow(origin, peer.epoch, table, top)
             stream.known = max(stream.known, top)
@@ -164,7 +164,7 @@ class Receiver:
             return
         rows = [each for each in batch.rows if each.number > stream.top]
         first = rows[0].number if rows else batch.upto + 1
-        if batch.table in KEPT and first > stream.top + 1:
+        if first > stream.top + 1:
             self._lost[batch.table.name].inc(first - 1 - stream.top)
             for taker in self._takers:
                 taker.follow(batch.table, batch.epoch, first - 1)

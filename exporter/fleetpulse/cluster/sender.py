@@ -16,14 +16,14 @@ from fleetpulse.cluster.batches import packed
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, Numbered, Row, Table, rows_after
-from fleetpulse.journal.rows import TABLES
+from fleetpulse.journal.rows import KEPT
 
 ROWS = "relay.rows"
 ASK = "relay.ask"
 PAGE_ROWS = 512
 MAX_WAITING_ROWS = 32_768
 MAX_QUESTIONS = 64
-_TABLES = {table.name: table for table in TABLES}
+_TABLES = {table.name: table for table in KEPT}  # mail goes another way
 
 
 class _News(NamedTuple):
@@ -47,7 +47,7 @@ class Sender:
         self._bus = bus
         self._journal = journal
         self._anyone = anyone
-        self._tops = {table.name: journal.newest_id(table) for table in TABLES}
+        self._tops = {table.name: journal.newest_id(table) for table in KEPT}
         self._news: deque[_News] = deque()
         self._waiting_rows = 0
         self._questions: dict[tuple[str, str], _Question] = {}
@@ -63,6 +63,8 @@ class Sender:
 
     def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of rows that a commit has made durable; never waits."""
+        if table not in KEPT:
+            return
         if not self._anyone() or self._bus.crowded or self._waiting_rows + len(rows) > MAX_WAITING_ROWS:
             self._skip()
             self._told(table, first_id + len(rows) - 1)

@@ -1,5 +1,6 @@
 """Two whole exporters over a real Redis: what is commanded on one is done on the other, and answered for."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.cluster.redis_server import RedisServer
@@ -82,3 +83,12 @@ async def test_what_a_replica_does_not_answer_is_pending(admin_serve: Serve, red
     }
     entry = (await one.get("/audit"))["entries"][0]
     assert entry["outcomes"] == {"disconnected": 1, "pending": 1}
+
+
+async def test_health_says_that_redis_is_away(admin_serve: Serve, redis: RedisServer) -> None:
+    one, _ = await two(admin_serve, redis)
+    redis.kill()
+    async with asyncio.timeout(30):
+        while (await one.get("/health"))["status"] == "healthy":  # noqa: ASYNC110 - the other party's doing
+            await asyncio.sleep(0.05)
+    assert "Redis" in (await one.get("/health"))["problems"][0]

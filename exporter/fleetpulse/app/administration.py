@@ -10,7 +10,9 @@ from aiohttp import web
 from fleetpulse.administration import Audit, Calls, Commands, TopicRates
 from fleetpulse.app.core import Core
 from fleetpulse.app.notifications import Notifications
+from fleetpulse.cluster import RedisBus
 from fleetpulse.events import Plugins, Services
+from fleetpulse.live.bus import Bus
 from fleetpulse.notices import NotificationRequest
 from fleetpulse.query.events import EventLog
 from fleetpulse.web.websocket_admin import AdminEndpoints
@@ -29,7 +31,9 @@ class Administration:
         zone = ZoneInfo(settings.timezone)
         notices = notifications.notices
         self._groups = (
-            AdminEndpoints(chat, core.hub, core.journal, core.bus, self._rates, self._log, zone),
+            AdminEndpoints(
+                chat, core.hub, core.journal, core.bus, self._rates, self._log, zone, lambda: is_joined(core.bus)
+            ),
             CommandEndpoints(chat, commands, Audit(core.events), notices, settings.limits),
         )
 
@@ -44,6 +48,11 @@ class Administration:
     async def close(self) -> None:
         """Ends what is done for other replicas, and the log's thread."""
         await asyncio.gather(self._calls.stop(), self._log.close())
+
+
+def is_joined(bus: Bus) -> bool:
+    """Whether the other replicas can be reached; true where there are none."""
+    return not isinstance(bus, RedisBus) or bus.connection is not None
 
 
 def make_plugins(core: Core, notifications: Notifications) -> Plugins:

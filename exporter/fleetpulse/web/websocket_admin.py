@@ -69,8 +69,10 @@ class AdminEndpoints:
         rates: TopicRates,
         log: EventLog,
         zone: ZoneInfo,
+        joined: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`joined` says whether the other replicas can be reached; true where there are none."""
         self._chat = chat
         self._presence = chat.presence
         self._hub = hub
@@ -79,6 +81,7 @@ class AdminEndpoints:
         self._rates = rates
         self._log = log
         self._zone = zone
+        self._joined = joined
         self._clock = clock
         self._began = clock()
 
@@ -120,6 +123,7 @@ class AdminEndpoints:
         dead = sum(not each.is_alive for each in here)
         writable = self._journal.writable
         problems = [] if writable else ["the journal cannot be written: what is to be stored is refused"]
+        problems += [] if self._joined() else ["Redis is away: other replicas are not heard of"]
         return json_answer(
             {
                 "status": "degraded" if problems else "healthy",
@@ -303,9 +307,9 @@ def _entry(event: Numbered) -> AuditEntry:
         "address": str(detail.get("address", "")),
         "action": row.kind,
         "target": row.subject,
-        "body": detail.get("body", {}),
+        "body": detail.get("body", {}) if "call_id" in detail else detail,
     }
-    for name in ("outcomes", "recipients", "error"):
+    for name in ("outcomes", "recipients", "error") if "call_id" in detail else ():
         if name in detail:
             entry[name] = detail[name]
     return entry

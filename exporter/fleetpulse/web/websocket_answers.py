@@ -280,7 +280,10 @@ class TopicsShown(TypedDict):
 
 
 class AuditEntry(TypedDict):
-    """A call: `done` with its outcomes, or `asked` for; both have one `call_id`. `target` `*` is everyone."""
+    """A call: `done` with its outcomes, or `asked` for; both have one `call_id`. `target` `*` is everyone.
+
+    Entries of other parts of the API have no `call_id`, and as `body` what they say of themselves.
+    """
 
     id: int
     at: datetime

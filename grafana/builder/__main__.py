@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from grafana.builder.accounts import accounts
 from grafana.builder.agents import agents
 from grafana.builder.frame import render
 from grafana.builder.requests import requests
@@ -11,7 +12,7 @@ FOLDER = Path(__file__).parent.parent / "dashboards"
 
 def rendered() -> dict[Path, str]:
     """Each dashboard's file and the JSON that belongs there."""
-    boards = (requests(), agents())
+    boards = (requests(), agents(), accounts())
     return {FOLDER / f"{board.uid}.json": render(board) for board in boards}
 
 

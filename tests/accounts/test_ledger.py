@@ -270,3 +270,23 @@ async def test_every_change_is_told(tmp_path: Path, clock: Clock) -> None:
     async with at_work(tmp_path, clock) as world:
         await world.ledger.store([("a", Activity(kind="message")), ("b", Activity(kind="error"))])
         assert world.hub.told == [("update", "a"), ("update", "b")]
+
+
+async def test_coming_and_going_are_events(tmp_path: Path, clock: Clock) -> None:
+    async with at_work(tmp_path, clock) as world:
+        await world.do("a")
+        await world.do("a")
+        await world.do("b", "error")
+        await world.do("a", "status", online=False)
+        await world.do("a", "reply")
+        clock.now += DAY + 1
+        await world.ledger.sweep()
+        assert world.hub.events == [
+            ("account", "account_online", "a", False),
+            ("account", "account_offline", "a", False),
+            ("account", "account_online", "a", False),
+            ("account", "account_offline", "a", True),
+        ]
+    async with at_work(tmp_path, clock) as world:
+        await world.do("b", "error")
+        assert world.hub.events == [], "a restart is no event"

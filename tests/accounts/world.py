@@ -1,6 +1,6 @@
 """A ledger with all it needs: a real journal, the fold, the series, and a hub that writes down what it is told."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,11 @@ class Listener:
 
     told: list[tuple[str, str | None]] = field(default_factory=list)
     broken: bool = False
+    events: list[tuple[str, str, str, bool]] = field(default_factory=list)
+
+    def happened(self, category: str, kind: str, *, subject: str, detail: Mapping[str, Any]) -> None:
+        """Hears of an event."""
+        self.events.append((category, kind, subject, bool(detail["silent"])))
 
     def publish_many(self, topic: str, items: Sequence[tuple[str | None, object]], *, kind: str = "event") -> None:
         """Hears of many things."""
@@ -97,7 +102,7 @@ async def at_work(path: Path, clock: Clock, **settings: Any) -> AsyncIterator[Wo
     hub = Listener()
     fleet = Fleet(made.agents, made.limits, 300, AgentSeries(10))
     pipeline = Pipeline(made, journal, store, fleet, hub, clock)
-    ledger = Ledger(book, pipeline, journal, hub, clock)
+    ledger = Ledger(book, pipeline, journal, hub, hub.happened, clock)
 
     def stored(table: Table, rows: Sequence[Row], first: int) -> None:
         pipeline.stored(table, rows, first)

@@ -56,9 +56,23 @@ def fed(stack: Stack) -> Stack:
         task = {"task_id": 1, "task_type": "plan", "workspace_id": "ws"}
         answer, _ = post(f"{stack.exporter_url}/api/v1/agents/{agent}/ping", heartbeat | {"running_tasks": [task]})
         assert answer < 300
+    accounts(stack)
     send(stack, requests("first"), total=len(SENT) // 2)
+    accounts(stack)
     send(stack, requests("second"), total=len(SENT))
     return stack
+
+
+def accounts(stack: Stack) -> None:
+    """What two accounts do: everything that is counted, of one more than of the other."""
+    kinds = ({"kind": "message"}, {"kind": "reply", "reply_time": 1.5}, {"kind": "redpacket"}, {"kind": "error"})
+    activities = [
+        {"account_id": account_id, "count": count, **kind}
+        for account_id, count in (("anna", 5), ("ben", 1))
+        for kind in kinds
+    ]
+    status, answer = post(f"{stack.exporter_url}/api/v1/group-ai/monitor/accounts/activity", activities)
+    assert (status, answer["accepted"]) == (202, len(activities))
 
 
 def send(stack: Stack, wave: list[dict[str, Any]], total: int) -> None:

@@ -22,13 +22,17 @@ from fleetpulse.series.activities import BUCKET, COUNTED, SUM
 
 
 class Account:
-    """One account as others see it; `silent` says that it was not heard for too long."""
+    """One account as others see it; `silent` says that it was not heard for too long.
 
-    __slots__ = ("silent", "state")
+    `told` is whether others were last told that it is online.
+    """
+
+    __slots__ = ("silent", "state", "told")
 
     def __init__(self, state: AccountState, *, silent: bool) -> None:
         self.state = state
         self.silent = silent
+        self.told = self.online
 
     @property
     def account_id(self) -> str:
@@ -212,6 +216,7 @@ class Book:
         account = self._accounts.get(row.account_id)
         if account is None:
             account = self._accounts[row.account_id] = Account(AccountState.of(row, row_id), silent=False)
+            account.told = False
         else:
             account.state.add(row, row_id)
         return account

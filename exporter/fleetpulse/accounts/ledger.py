@@ -7,8 +7,8 @@ journal first.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 from uuid import uuid4
 
 import orjson
@@ -36,21 +36,30 @@ class Publisher(Protocol):
         """Tells a topic's listeners of many things; never waits."""
 
 
+class Happened(Protocol):
+    """The event log's `tell`."""
+
+    def __call__(self, category: str, kind: str, *, subject: str, detail: Mapping[str, Any]) -> None:
+        """Tells of an event; never waits, never raises."""
+
+
 class Ledger:
     """Takes activities in, and keeps the book."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         book: Book,
         pipeline: Pipeline,
         journal: Journal,
         hub: Publisher,
+        happened: Happened,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.book = book
         self._pipeline = pipeline
         self._journal = journal
         self._hub = hub
+        self._happened = happened
         self._clock = clock
 
     def room(self, account_ids: Sequence[str]) -> list[bool]:
@@ -123,6 +132,11 @@ class Ledger:
             self._publish([(account_id, {"account_id": account_id})], "forgotten")
 
     def _tell(self, accounts: Sequence[Account]) -> None:
+        for account in accounts:
+            if account.online != account.told:
+                account.told = account.online
+                kind = "account_online" if account.online else "account_offline"
+                self._happened("account", kind, subject=account.account_id, detail={"silent": account.silent})
         self._publish([(account.account_id, account) for account in accounts], "update")
 
     def _publish(self, items: Sequence[tuple[str | None, object]], kind: str) -> None:

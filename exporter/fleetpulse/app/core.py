@@ -77,7 +77,7 @@ def make_core(settings: Settings) -> Core:
     pricer = Pricer(settings.prices)
     pipeline = Pipeline(settings, journal, store, fleet, hub, pricer=pricer)
     exposition = Exposition(store, agents, budgets, settings.thresholds, instruments, accounts=accounts)
-    ledger = Ledger(book, pipeline, journal, hub)
+    ledger = Ledger(book, pipeline, journal, hub, events.tell)
     users = Users(settings.limits.top_users, instruments)
     return Core(
         settings,

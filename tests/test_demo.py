@@ -1,8 +1,8 @@
 import random
 from collections import Counter
 
-from fleetpulse.demo import MODELS, SOURCES, Fleet, Traffic
-from fleetpulse.signals import AgentHeartbeat, RequestLog
+from fleetpulse.demo import ACCOUNTS, MODELS, SOURCES, Accounts, Fleet, Traffic
+from fleetpulse.signals import AccountActivity, AgentHeartbeat, RequestLog
 
 
 def test_every_request_is_a_valid_log_with_an_id_of_its_own() -> None:
@@ -47,3 +47,14 @@ def test_the_fleet_is_two_pools_that_move_and_say_goodbye() -> None:
     goodbyes = [AgentHeartbeat.model_validate(beat) for beat in fleet.goodbyes()]
     assert {beat.agent_id for beat in goodbyes} == {beat.agent_id for beat in beats[0]}
     assert all(beat.status == "offline" and not beat.running_tasks for beat in goodbyes)
+
+
+def test_accounts_do_what_the_api_takes_and_raise_no_alert() -> None:
+    accounts = Accounts(random.Random(7))
+    did = [AccountActivity.model_validate(each) for _ in range(200) for each in accounts.activities()]
+    assert {each.account_id for each in did} == set(ACCOUNTS)
+    assert {each.kind for each in did} == {"message", "reply", "redpacket", "error"}
+    assert len({each.activity_id for each in did}) == len(did)
+    errors = sum(each.count for each in did if each.kind == "error")
+    assert 0 < errors / sum(each.count for each in did) < 0.1
+    assert all(AccountActivity.model_validate(each).online is False for each in accounts.goodbyes())

@@ -1,4 +1,4 @@
-"""The demo: made-up request logs and a made-up fleet, sent through the API like anyone else's.
+"""The demo: made-up request logs, a made-up fleet and group accounts, sent through the API like anyone else's.
 
 Owns what the made-up traffic looks like: four sources, AI and system commands, some failures, tokens and cost as
 the models would charge; one model is the team's own and has no price. Ids are new in every run, so a demo never
@@ -40,6 +40,10 @@ FAILURES = {
     "timeout": ("no answer in 30 s",),
     "rate_limited": ("quota exceeded, retry later",),
 }
+
+
+ACCOUNTS = {"group-anna": "Anna", "group-ben": "Ben", "group-xiaomei": "小美", "group-night": "Night shift"}
+ACCOUNT_FAILURES = ("flood wait of 30 s", "the session has expired", "消息发送失败")
 
 
 class Traffic:
@@ -167,6 +171,37 @@ class Fleet:
             "workspace_id": f"ws-{self._rng.randrange(1, 9)}",
             "started_at": datetime.now(UTC).isoformat(),
         }
+
+
+class Accounts:
+    """Four group accounts that chat; each call of `activities` is what they did meanwhile."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def activities(self) -> list[dict[str, Any]]:
+        """What each did: messages, some of them answered, now and then a red packet or an error."""
+        return [activity for account_id in ACCOUNTS for activity in self._of(account_id)]
+
+    def goodbyes(self) -> list[dict[str, Any]]:
+        """Every account goes offline."""
+        return [self._told(account_id, "status", online=False) for account_id in ACCOUNTS]
+
+    def _of(self, account_id: str) -> list[dict[str, Any]]:
+        rng = self._rng
+        did = [self._told(account_id, "message", count=rng.randint(2, 9), account_name=ACCOUNTS[account_id])]
+        replies = rng.randint(1, did[0]["count"])
+        did.append(
+            self._told(account_id, "reply", count=replies, reply_time=round(rng.lognormvariate(0.4, 0.6), 3))
+        )
+        if rng.random() < 0.15:  # noqa: PLR2004 - now and then
+            did.append(self._told(account_id, "redpacket"))
+        if rng.random() < 0.2:  # noqa: PLR2004 - few enough to raise no alert
+            did.append(self._told(account_id, "error", text=rng.choice(ACCOUNT_FAILURES)))
+        return did
+
+    def _told(self, account_id: str, kind: str, **fields: Any) -> dict[str, Any]:
+        return {"account_id": account_id, "kind": kind, "activity_id": f"demo-{uuid.uuid4().hex}", **fields}
 
 
 def _cost(model: Model, tokens: tuple[int, int, int]) -> float | None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from fleetpulse import catalogue, config
 from fleetpulse.cli import options
-from fleetpulse.demo import Fleet, Traffic
+from fleetpulse.demo import ACCOUNTS, Accounts, Fleet, Traffic
 from fleetpulse.errors import UpstreamError
 from fleetpulse.replay.pace import Batch
 from fleetpulse.replay.tally import Tally
@@ -25,6 +25,7 @@ SPREAD_SECONDS = 13.0  # for the default requests: more than two scrapes of 5 s
 STREAM_BATCH = 1_000
 TICK_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
+ACTIVITY = "/api/v1/group-ai/monitor/accounts/activity"
 PATIENCE_ONCE = 10.0
 PATIENCE_STREAM = 300.0
 
@@ -45,10 +46,11 @@ def demo(  # noqa: PLR0913 - one parameter per option
     app_secret: options.AppSecret = None,
     token: options.Token = None,
 ) -> None:
-    """Send made-up request logs, and heartbeats of a small made-up fleet.
+    """Send made-up request logs, heartbeats of a small made-up fleet, and what group accounts do.
 
     Requests come from Telegram, Discord, WeChat and the web, with AI and system commands, tokens, cost and some
-    failures; seven agents in the pools "coding" and "support" report their load.
+    failures; seven agents in the pools "coding" and "support" report their load, four group accounts
+    what they did.
 
     **Examples**
 
@@ -64,7 +66,8 @@ def demo(  # noqa: PLR0913 - one parameter per option
     )
     rng = random.Random(seed)  # noqa: S311 - made-up traffic
     total = requests if requests is not None or rate else DEFAULT_REQUESTS
-    show = Demo(sender, Traffic(rng), Fleet(rng))
+    accounts = Accounts(random.Random(seed))  # noqa: S311 - chance of its own: requests stay the same
+    show = Demo(sender, Traffic(rng), Fleet(rng), accounts)
     asyncio.run(show.stream(rate, total) if rate else show.once(total or DEFAULT_REQUESTS))
     _summarise(show.tally, address, lasting=rate is not None)
 
@@ -72,14 +75,15 @@ def demo(  # noqa: PLR0913 - one parameter per option
 class Demo:
     """Sends the made-up traffic through one sender and keeps count."""
 
-    def __init__(self, sender: Sender, traffic: Traffic, fleet: Fleet) -> None:
+    def __init__(self, sender: Sender, traffic: Traffic, fleet: Fleet, accounts: Accounts) -> None:
         self.tally = Tally()
         self._sender = sender
         self._traffic = traffic
         self._fleet = fleet
+        self._accounts = accounts
 
     async def once(self, total: int) -> None:
-        """One heartbeat of every agent, `total` requests, and the goodbye of one agent.
+        """One heartbeat of every agent, `total` requests, and the goodbye of one agent and all accounts.
 
         A few requests are spread over some scrapes of Prometheus, so that rates have something to show; many are
         sent as fast as they are taken.
@@ -93,6 +97,7 @@ class Demo:
                     advance(self.tally.rows)
                     await asyncio.sleep(SPREAD_SECONDS * ONCE_BATCH / DEFAULT_REQUESTS if few else 0)
             await self._sender.post("/api/v1/agents/ping", self._fleet.goodbyes()[-1:])
+            await self._sender.post(ACTIVITY, self._accounts.goodbyes())
 
     async def stream(self, rate: float, total: int | None) -> None:
         """`rate` requests a second and a heartbeat every ten, until `total` or Ctrl-C; agents then say goodbye."""
@@ -108,6 +113,7 @@ class Demo:
             for ended in done & {beats, stream}:
                 ended.result()
             await self._sender.post("/api/v1/agents/ping", self._fleet.goodbyes())
+            await self._sender.post(ACTIVITY, self._accounts.goodbyes())
 
     async def _stream(self, rate: float, total: int | None) -> None:
         began, asked = time.monotonic(), 0
@@ -128,6 +134,7 @@ class Demo:
 
     async def _beat(self) -> None:
         await self._sender.post("/api/v1/agents/ping", self._fleet.heartbeats())
+        await self._sender.post(ACTIVITY, self._accounts.activities())
 
     async def _send(self, count: int) -> None:
         batch = Batch(list(range(self.tally.rows, self.tally.rows + count)), self._traffic.requests(count))
@@ -152,7 +159,8 @@ def _summarise(tally: Tally, address: str, *, lasting: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"[green]{tally.accepted} requests accepted[/], {tally.duplicates} duplicates, {tally.rejected} rejected; "
-        f"{len(Fleet(random.Random()).heartbeats())} agents in 2 pools reported."  # noqa: S311
+        f"{len(Fleet(random.Random()).heartbeats())} agents in 2 pools and {len(ACCOUNTS)} "
+        "group accounts reported."  # noqa: S311
     )
     for error in tally.errors:
         console.print(error, style="red", markup=False)

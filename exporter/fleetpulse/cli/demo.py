@@ -156,11 +156,11 @@ def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
 def _summarise(tally: Tally, address: str, *, lasting: bool) -> None:
     settings = config.load()
     requests = catalogue.REQUESTS.name
+    agents = len(Fleet(random.Random()).heartbeats())  # noqa: S311 - made-up agents
     console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"[green]{tally.accepted} requests accepted[/], {tally.duplicates} duplicates, {tally.rejected} rejected; "
-        f"{len(Fleet(random.Random()).heartbeats())} agents in 2 pools and {len(ACCOUNTS)} "
-        "group accounts reported."  # noqa: S311
+        f"{agents} agents in 2 pools and {len(ACCOUNTS)} group accounts reported."
     )
     for error in tally.errors:
         console.print(error, style="red", markup=False)

@@ -12,6 +12,7 @@ from tests.web.live_stand import until
 
 from fleetpulse import catalogue
 from fleetpulse.budgets import Budgets
+from fleetpulse.config import Budget
 from fleetpulse.events import Events
 from fleetpulse.fleet import Fleet
 from fleetpulse.journal import ALERTS, REQUESTS, AlertRow
@@ -298,6 +299,6 @@ def test_the_longest_names_fit(length: int) -> None:
         kinds.risk_control(name, "x" * 9_000, name * 3, everyone),
         kinds.takeover(name, "", everyone),
         kinds.ai_processing(name, "", everyone),
-        kinds.cost_warning(name[:64], "day", 95, 9.5, 10.0, NIGHT, everyone),
+        kinds.cost_warning(Budget(name=name[:64], limit_usd=10), 95, 9.5, NIGHT, NIGHT, everyone),
     ]
     assert all(len(each.title) <= 200 for each in made)

@@ -4,8 +4,9 @@ Kinds and their occasions are those of the live service's document. Words are ke
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
+from fleetpulse.config import Budget
 from fleetpulse.notices.model import Level, NotificationRequest, Recipients
 
 DAY_SECONDS = 86_400
@@ -78,20 +79,20 @@ def devices_status(names: Sequence[str], new: str, recipients: Recipients) -> No
 
 
 def cost_warning(  # noqa: PLR0913 - what it says
-    budget: str, period: str, percent: int, spent: float, limit: float, until: datetime, recipients: Recipients
+    budget: Budget, percent: int, spent: float, until: datetime, now: datetime, recipients: Recipients
 ) -> NotificationRequest:
-    """A budget is spent to 80, 95 or 100 % (`percent`) of its limit, in USD; told once until its period ends."""
-    left = (until - datetime.now(UTC)).total_seconds()
+    """A budget is spent to 80, 95 or 100 % (`percent`) of its limit, in USD; told once `until` its period ends."""
+    left = (until - now).total_seconds()
     return NotificationRequest(
-        title=f"Budget {budget}: {percent} % is spent",
-        message=f"${spent:,.2f} of ${limit:,.2f} are spent this {period}.",
+        title=_line(f"Budget {budget.name}: {percent} % is spent"),
+        message=f"${spent:,.2f} of ${budget.limit_usd:,.2f} are spent this {budget.period}.",
         level=COST_LEVELS[percent],
         kind="cost_warning",
-        subject=budget,
+        subject=_line(budget.name),
         recipients=recipients,
-        dedup_key=f"cost_warning:{percent}:{until.isoformat()}:{budget}"[:TITLE],
+        dedup_key=f"cost_warning:{percent}:{until.isoformat()}:{_line(budget.name)}"[:TITLE],
         dedup_seconds=int(min(max(left, 60), 31 * DAY_SECONDS)),
-        metadata={"budget": budget, "percent": percent, "spent_usd": spent, "limit_usd": limit},
+        metadata={"budget": budget.name, "percent": percent, "spent_usd": spent, "limit_usd": budget.limit_usd},
     )
 
 

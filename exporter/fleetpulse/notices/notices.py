@@ -202,15 +202,17 @@ class Notices:
             try:
                 await self._journal.submit(ReceiveNotices(group, Channel.WEBSOCKET, self._clock(), METRIC))
             except OverloadedError as error:
-                log.warning("receipts of notifications are not kept: %s", error.detail)
+                log.warning("receipts of notifications are not kept yet: %s", error.detail)
                 self._received.extendleft(reversed(group))
+            except Exception:
+                log.exception("%d receipts of notifications are not kept", len(group))
 
     async def _tidy(self) -> None:
         while True:
             try:
                 full = await self.tidy() == TIDY_ROWS
-            except OverloadedError as error:
-                log.warning("old notifications are not deleted: %s", error.detail)
+            except Exception as error:  # noqa: BLE001 - a full disk, most likely; the next round tries again
+                log.warning("old notifications are not deleted: %s", error)
                 full = False
             await asyncio.sleep(0 if full else TIDY_SECONDS)
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from fleetpulse import catalogue, config
@@ -220,15 +220,8 @@ class Watch:
     def _cost(self, budget: Budget, percent: int, now: float) -> NotificationRequest:
         spent = usage(self._store, self._budgets, budget, now).spent
         end: datetime = self._budgets.period(budget, now).end
-        request = kinds.cost_warning(
-            budget.name,
-            budget.period,
-            percent,
-            spent,
-            budget.limit_usd,
-            end,
-            self._recipients("cost_warning"),
-        )
+        recipients = self._recipients("cost_warning")
+        request = kinds.cost_warning(budget, percent, spent, end, datetime.fromtimestamp(now, UTC), recipients)
         return self._addressed("cost_warning", request)
 
     def _recall(self) -> Told:

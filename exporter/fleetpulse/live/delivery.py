@@ -345,9 +345,7 @@ def _is_in_step(subscription: Subscription) -> bool:
     topic, seen = subscription.audience.topic, subscription.seen
     if subscription.lacks or subscription.cursor != topic.flushed:
         return False
-    return len(topic.origins) == 1 or all(
-        seen.get(origin.epoch, 0) <= origin.flushed for origin in topic.origins.values()
-    )
+    return all(seen.get(origin.epoch, 0) <= origin.flushed for origin in topic.origins.values())
 
 
 def _flushed(topic: Topic, batch: Batch) -> None:

@@ -66,14 +66,18 @@ def send(exporter: Exporter, begin: int, end: int) -> set[str]:
 
 
 def receive(exporter: Exporter, offset: int, count: int) -> list[dict[str, Any]]:
-    """Reads so many messages, as a client that knows where it stood."""
-    (epoch,) = {established(exporter)}
+    """Reads so many messages, as a client that keeps its place."""
+    epoch = established(exporter)
     found: list[dict[str, Any]] = []
     with talk(exporter, "ben", inbox_epoch=epoch, inbox_offset=offset) as feed:
         while len(found) < count:
             message = heard(feed)
             if message["type"] == "new_message":
                 found.append(message)
+        feed.send(json.dumps({"type": "received", "offset": found[-1]["offset"]}))
+        feed.send('{"type": "ping"}')
+        while heard(feed)["type"] != "pong":
+            pass
     return found
 
 

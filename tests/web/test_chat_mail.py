@@ -111,6 +111,22 @@ async def _until_cut(stand: ChatStand, path: str, count: int, upto: int | None =
     return got
 
 
+async def test_who_keeps_its_place_is_not_taken_at_its_librarys_word(chat_serve: ChatServe) -> None:
+    stand = await chat_serve()
+    await send(stand, 120)
+    first = await stand.enter("ben", f"{CHAT}?inbox_offset=0")
+    got = await take(first, 120)
+    await first.say("received", offset=got[59]["offset"])
+    await until(lambda: mail_left(stand) == 60)
+    await first.nothing_but()  # its library has answered every ping by now
+    await first.socket.close()
+    await until(lambda: not stand.chat.presence.of_user("ben"))
+    await stand.restart()
+    second = await stand.enter("ben", f"{CHAT}?inbox_epoch={stand.journal.epoch}&inbox_offset={got[69]['offset']}")
+    assert ids(await take(second, 50)) == list(range(70, 120))
+    assert mail_left(stand) == 50
+
+
 async def test_what_is_received_is_gone_though_another_connection_still_reads(chat_serve: ChatServe) -> None:
     stand = await chat_serve()
     deaf = await stand.session.ws_connect(stand.server.make_url(f"{CHAT}?user_id=ben"), autoping=False)

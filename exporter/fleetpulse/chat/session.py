@@ -82,16 +82,20 @@ class ChatSession(TalkSession):
         if proof is None or topic is None:
             return
         if topic == self._inbox:
-            self._has(proof[1])
+            self._has(proof[1], told=self._known is None)
         else:
             upto = min(proof[1], self._place(topic))
             self._chat.receipts.proved(topic.partition("/")[2], self._connection.user_id, upto)
 
-    def _has(self, offset: int) -> None:
-        """The client has its inbox up to an offset, but no further than it was sent."""
+    def _has(self, offset: int, *, told: bool) -> None:
+        """The client has its inbox up to an offset, but no further than it was sent.
+
+        A pong proves that the client's library has it. Who keeps its place says itself when it is done with it.
+        """
         backlog = self._backlog
         upto = min(offset, max(self._place(self._inbox), backlog.sent if backlog else 0))
-        self._chat.mailbox.received(self._user_id, upto)
+        if told:
+            self._chat.mailbox.received(self._user_id, upto)
         if backlog is not None:
             backlog.proved(upto)
 
@@ -276,7 +280,7 @@ class ChatSession(TalkSession):
     def _acknowledge(self, request: requests.Received) -> None:
         if request.epoch not in (None, self._chat.journal.epoch):
             raise InvalidInputError("this epoch is not of this server's inbox")
-        self._has(request.offset)
+        self._has(request.offset, told=True)
 
     # What takes time -----------------------------------------------------------------------------------------
     def _later(self, work: Callable[[], Awaitable[None]], tag: Tag) -> None:

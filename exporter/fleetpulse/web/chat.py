@@ -43,13 +43,14 @@ class ChatQuery(Query):
     compress: str | None = Field(None, description="`1`: compress messages, where the server does so on request.")
     inbox_epoch: Epoch = Field(None, description="With `inbox_offset`: the `epoch` of the inbox it is of.")
     inbox_offset: Offset = Field(
-        None, description="The client has everything up to this offset that was addressed to it."
+        None,
+        description="The client keeps its place: it has its inbox up to here, and says when it has more.",
     )
 
     @property
     def received(self) -> Resume | None:
         """Up to where the client has its inbox."""
-        if self.inbox_offset is None or self.inbox_epoch is None:
+        if self.inbox_offset is None:
             return None
         return Resume(epoch=self.inbox_epoch, offset=self.inbox_offset)
 

@@ -4,12 +4,13 @@ Whatever it is made of is cut to bounds and can be stored: telling of an event m
 raises for what it is given.
 """
 
-import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from fleetpulse.journal import EventRow, rfc3339
 
@@ -43,7 +44,7 @@ class Event:
 
     def row(self) -> EventRow:
         """The event as it is stored."""
-        detail = json.dumps(self.detail, ensure_ascii=False, separators=(",", ":"))
+        detail = orjson.dumps(self.detail).decode()
         return EventRow(self.event_id, self.at, self.category, self.kind, self.actor, self.subject, detail)
 
 
@@ -65,7 +66,7 @@ def make_event(  # noqa: PLR0913 - what an event is made of
 
 def cut(text: str, most: int) -> str:
     """A text of at most so many characters, which UTF-8 can hold."""
-    text = text.encode("utf-8", "replace").decode()
+    text = text if text.isascii() else text.encode("utf-8", "replace").decode()
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -86,7 +87,7 @@ def _bounded(detail: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _size(detail: Mapping[str, Any]) -> int:
-    return len(json.dumps(detail, ensure_ascii=False).encode())
+    return len(orjson.dumps(detail))
 
 
 class _Cutter:

@@ -67,8 +67,11 @@ class Events:
 
         Kinds of FLEETING are for handlers only, all others are stored; `store` decides otherwise.
         """
+        kept = kind not in FLEETING if store is None else store
+        if not kept and not self._handlers.wanted(kind):
+            return
         event = self._make(category, kind, actor, subject, detail)
-        if kind not in FLEETING if store is None else store:
+        if kept:
             self._keep(event)
         self._handlers.hand(event)
 

@@ -148,6 +148,10 @@ class Handlers:
         self._workers[worker] = asyncio.create_task(worker.run()) if self._running else None
         return lambda: self._forget(kind, worker)
 
+    def wanted(self, kind: str) -> bool:
+        """Whether anybody wants to hear of a kind."""
+        return bool(self._by_kind.get(kind) or self._by_kind.get(EVERY_KIND))
+
     def hand(self, event: Event) -> None:
         """Hands an event to whoever wants it; never waits."""
         for worker in (*self._by_kind.get(event.kind, ()), *self._by_kind.get(EVERY_KIND, ())):

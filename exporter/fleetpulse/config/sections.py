@@ -92,6 +92,9 @@ class Thresholds(Section):
     account_idle_seconds: Positive = Field(
         3_600, description="An account that is online and did nothing for longer is idle."
     )
+    live_delivery_seconds: Annotated[float, Field(gt=0)] = Field(
+        0.25, description="From publishing to the clients' sockets, for 99 % of flushes. Judged up to 5 s."
+    )
     heartbeat_silence_seconds: Positive = Field(300, description="An agent silent for longer is offline.")
     cpu_warning: Ratio = Field(0.70, description="Yellow in dashboards.")
     cpu_critical: Ratio = Field(0.90, description="Red in dashboards, and an alert.")
@@ -138,7 +141,7 @@ class Live(Section):
     max_connections: Positive = Field(20_000, description="Open connections in all.")
     max_connections_per_ip: Positive = Field(10_000, description="Open connections from one address.")
     max_subscriptions: Positive = Field(100, description="Subscriptions of one connection.")
-    max_topics: Positive = Field(1_000, description="Topics in use; unheard ones make room for new ones.")
+    max_topics: Positive = Field(20_000, description="Topics in use; unheard ones make room for new ones.")
     max_message_bytes: Positive = Field(64 * 2**10, description="Largest message a client may send.")
     messages_per_second: Positive = Field(50, description="Messages a client may send a second, on average.")
     compression: Literal["asked", "offered", "never"] = Field(
@@ -148,6 +151,9 @@ class Live(Section):
     )
     ping_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="Ping interval.")
     dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")
+    stats_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="How often the topic `stats` tells how the live feed does, while someone listens."
+    )
 
 
 class Plugins(Section):

@@ -194,7 +194,7 @@ THRESHOLD = _metric(
     "gauge",
     "Configured alert thresholds, so that rules compare with configuration: error_rate, account_error_rate, "
     "cpu_warning, cpu_critical, memory_warning, memory_critical (ratios 0-1), heartbeat_silence_seconds, "
-    "error_rate_min_requests, account_error_min_activities, account_idle_seconds.",
+    "error_rate_min_requests, account_error_min_activities, account_idle_seconds, live_delivery_seconds.",
     ("name",),
 )
 
@@ -311,13 +311,34 @@ LIVE_CONFLATED = _metric(
 LIVE_GAPPED = _metric(
     "live_messages_gapped_total",
     "counter",
-    "Event messages a slow client did not get; a gap record told it which.",
+    "Event messages that a client did not get as they are kept no longer; a gap record told it which.",
     ("topic",),
 )
 LIVE_EVICTIONS = _metric(
     "live_evictions_total", "counter", "Connections closed by the server for cause.", ("reason",)
 )
 LIVE_BUFFERED = _metric("live_buffered_bytes", "gauge", "Bytes waiting in client sockets' buffers.")
+LIVE_TOPIC_BUFFERED = _metric(
+    "live_topic_buffered_bytes",
+    "gauge",
+    "The same by topic family: what waits for a client is shared out over its topics in proportion to what each "
+    "sent of late, so that they add up to all. `none` is of connections without a subscription.",
+    ("topic",),
+)
+LIVE_EVICTED = _metric(
+    "live_evicted_subscriptions_total",
+    "counter",
+    "Subscriptions that ended as their connection was closed for cause.",
+    ("topic", "reason"),
+)
+LIVE_RECEIVED = _metric("live_messages_received_total", "counter", "Messages that clients sent.", ("endpoint",))
+LIVE_REFUSED = _metric(
+    "live_messages_refused_total",
+    "counter",
+    "What clients sent or asked for in their address and was answered by an error, by its code; `flood` is what "
+    "was dropped as it was too much, and closed the connection.",
+    ("endpoint", "reason"),
+)
 LIVE_DELAY = _metric(
     "live_publish_delay_seconds",
     "histogram",
@@ -464,6 +485,9 @@ NOTIFICATIONS = _metric(
 )
 NOTIFICATIONS_WAITING = _metric(
     "notifications_waiting", "gauge", "Deliveries of notifications that are held, tried again or under way."
+)
+NOTIFICATIONS_LIMIT = _metric(
+    "notifications_waiting_limit", "gauge", "Deliveries of notifications that may wait; past it they are refused."
 )
 NOTIFICATIONS_DROPPED = _metric(
     "notifications_dropped_total",

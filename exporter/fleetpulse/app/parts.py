@@ -13,6 +13,7 @@ from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import Desk, make_desk
 from fleetpulse.app.notifications import Notifications
 from fleetpulse.app.replicas import make_cluster
+from fleetpulse.app.watching import make_stats
 from fleetpulse.auth import Authenticator
 from fleetpulse.chat.service import Chat
 from fleetpulse.cluster import Cluster
@@ -148,6 +149,7 @@ def build(settings: Settings) -> Parts:
             requests,
             notifications,
             administration,
+            make_stats(core, cluster),
             *indexers,
             *replicas,
         ),

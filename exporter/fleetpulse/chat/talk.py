@@ -116,6 +116,7 @@ class TalkSession(Session):
         self._strikes += 1
         self._chat.limited.inc()
         if self._strikes > self._chat.settings.chat.flood_strikes:
+            self._hub.refused(self._client, Cause.FLOOD.name.lower())
             self._hub.close(self._client, Cause.FLOOD)
         else:
             most = self._chat.settings.chat.messages_per_second
@@ -125,6 +126,7 @@ class TalkSession(Session):
 
     def _fail(self, error: FleetpulseError, **more: Any) -> None:
         self._chat.presence.counts.errors += 1
+        self._hub.refused(self._client, str(more.get("code", error.code)))
         self._send(messages.error(error) | more)
 
     def _answer(self, message: dict[str, Any], tag: Tag) -> None:

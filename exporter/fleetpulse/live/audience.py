@@ -34,9 +34,10 @@ class Subscription:
 
     `cursor` and `seen` count only while the client is not in step (`Delivery`): it has everything up to the message
     numbered `cursor`, and of each origin everything up to `seen`. `lacks`: the history has to be read first.
+    `recent` are bytes written to this client alone, and fade (`live/backlog.py`).
     """
 
-    __slots__ = ("audience", "client", "cursor", "lacks", "reading", "seen", "stalled")
+    __slots__ = ("audience", "client", "cursor", "lacks", "reading", "recent", "seen", "stalled")
 
     def __init__(self, client: Client, audience: "Audience", cursor: int, seen: dict[str, int]) -> None:
         self.client = client
@@ -46,15 +47,29 @@ class Subscription:
         self.stalled = False
         self.lacks = False
         self.reading = False
+        self.recent = 0.0
 
 
 class Audience:
     """Encodes for its members. `members` are in step with the topic; `size` counts those behind too.
 
-    `told` is the number of the message that filtered members know of.
+    `told` is the number of the message that filtered members know of. `recent` are bytes written to each member,
+    and fade (`live/backlog.py`).
     """
 
-    __slots__ = ("_hidden", "_openings", "_stamp", "encoder", "members", "size", "told", "topic", "where", "wire")
+    __slots__ = (
+        "_hidden",
+        "_openings",
+        "_stamp",
+        "encoder",
+        "members",
+        "recent",
+        "size",
+        "told",
+        "topic",
+        "where",
+        "wire",
+    )
 
     def __init__(self, topic: Topic, encoder: Encoder, where: Filter | None, wire: Wire) -> None:
         self.topic = topic
@@ -63,6 +78,7 @@ class Audience:
         self.wire = wire
         self.members: dict[Subscription, None] = {}  # in order of arrival: sockets lie in memory in that order
         self.size = 0
+        self.recent = 0.0
         self.told = topic.flushed
         self._hidden: set[str | None] = set()
         self._openings: dict[tuple[tuple[str, int], ...] | None, Opening] = {}

@@ -20,6 +20,7 @@ from fleetpulse.live.meters import Meters
 from fleetpulse.live.topics import STATE, Origin, Policy, Topic
 from fleetpulse.live.wires import Places
 
+TURN_WRITES = 1_000  # about 10 ms
 FLUSH_MESSAGES = 2_000  # of one topic in one flush, so that a burst does not hold the loop
 log = logging.getLogger(__name__)
 
@@ -90,10 +91,15 @@ class Delivery:
         self._unstall(subscription)
 
     def run(self) -> int:
-        """Flushes what is new, then lets those behind catch up; returns how many writes it made."""
+        """Flushes what is new, then lets those behind catch up; returns how many writes it made.
+
+        Topics take turns: after TURN_WRITES the rest of them wait for the next call, so that ingest goes on between.
+        """
         writes, delays = 0, dict[str, float]()
-        dirty, self._dirty = self._dirty, {}
-        for topic in dirty:
+        for topic in list(self._dirty):
+            if writes >= TURN_WRITES:
+                break
+            del self._dirty[topic]
             writes += self._flush(topic, delays)
             if topic.flushed < topic.seq and topic.audiences:
                 self._dirty[topic] = None
@@ -158,6 +164,7 @@ class Delivery:
         if not frames:
             return 0
         buffer, touched = b"".join(frames), self._touched
+        audience.recent += len(buffer)
         slow = [member for member in audience.members if not member.client.offer(buffer, touched)]
         for subscription in slow:
             self._fall_behind(subscription)
@@ -218,8 +225,7 @@ class Delivery:
 
     def _send_missed(self, subscription: Subscription) -> None:
         """Sends the next piece of what a subscription missed, and moves its position."""
-        audience, client = subscription.audience, subscription.client
-        topic = audience.topic
+        topic = subscription.audience.topic
         state = topic.family.policy is STATE
         if state and not topic.reaches(subscription.cursor):
             self._send_state(subscription)
@@ -234,14 +240,16 @@ class Delivery:
             frames += self._replay(subscription, batch)
         if not window or window[-1].seq == subscription.cursor:
             subscription.cursor = max(subscription.cursor, topic.flushed)
-        client.write(b"".join(frames))
+        _write(subscription, frames)
 
     def _send_state(self, subscription: Subscription) -> None:
         topic = subscription.audience.topic
         self._meters.family(topic.family.name).conflated.inc(topic.seq - subscription.cursor)
         subscription.cursor, subscription.seen = topic.seq, topic.tops
         places = self.places(subscription.client) if subscription.audience.wire.stamped else None
-        subscription.client.write_opening(b"".join(subscription.audience.snapshot(places)))
+        snapshot = b"".join(subscription.audience.snapshot(places))
+        subscription.recent += len(snapshot)
+        subscription.client.write_opening(snapshot)
 
     def _replay(self, subscription: Subscription, batch: Batch) -> list[bytes]:
         """Frames of some messages, after which the subscription is where they end."""
@@ -313,7 +321,7 @@ class Delivery:
         subscription.cursor = topic.first - 1
         if reached == topic.own.floor and page.floor <= after:
             self._put_back(topic, page, after)
-        subscription.client.write(b"".join(frames))
+        _write(subscription, frames)
 
     def _put_back(self, topic: Topic, page: Page, after: int) -> None:
         """Keeps what was read while there is room, so that others who missed the same need not read it."""
@@ -339,6 +347,13 @@ class Delivery:
         if subscription.stalled:
             subscription.stalled = False
             subscription.client.stalled -= 1
+
+
+def _write(subscription: Subscription, frames: list[bytes]) -> None:
+    """Writes to one client alone."""
+    data = b"".join(frames)
+    subscription.recent += len(data)
+    subscription.client.write(data)
 
 
 def _is_in_step(subscription: Subscription) -> bool:

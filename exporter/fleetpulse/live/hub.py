@@ -25,6 +25,7 @@ from fleetpulse.config import Live
 from fleetpulse.errors import ForbiddenError, InvalidInputError, NotFoundError, OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.live.audience import Audience, Subscription
+from fleetpulse.live.backlog import FADING, fade, shares
 from fleetpulse.live.client import Client, Transport
 from fleetpulse.live.closing import Cause
 from fleetpulse.live.delivery import Delivery
@@ -40,7 +41,8 @@ from fleetpulse.live.wires import WEBSOCKET, Places, Wire
 CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its transport is aborted
 DRAIN_SECONDS = 0.01  # how often clients that are behind are looked at, at least
 BURST_SECONDS = 0.002  # between the flushes of a burst too large for one
-WRITE_COST = 10e-6  # seconds of one socket write: after n of them the loop is left alone for as long twice
+WRITE_COST = 10e-6  # seconds of one socket write
+REST = 1.5  # how long the loop is left alone after writes, as a multiple of their cost: what comes meanwhile is joined
 MAX_PAUSE = 1.0
 
 
@@ -75,6 +77,7 @@ class Hub:
         self._closing: dict[Transport, float] = {}
         self._gone = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._rest_until = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
 
@@ -212,6 +215,16 @@ class Hub:
         """Every topic in use; not to be changed."""
         return self._topics.all()
 
+    @property
+    def families(self) -> Sequence[Family]:
+        """Every declared family of topics."""
+        return self._topics.families()
+
+    def is_heard(self, topic: str) -> bool:
+        """Whether someone listens to a topic."""
+        found = self._topics.get(topic)
+        return found is not None and bool(found.audiences)
+
     def connect(self, transport: Transport, endpoint: str, wire: Wire = WEBSOCKET) -> Client:
         """Takes a connection in, right after its upgrade; pair with `disconnect`."""
         now = self._timer()
@@ -239,12 +252,13 @@ class Hub:
         """Closes a connection: no more messages, a close frame, and `abort` if it is not gone soon after."""
         if client.closed:
             return
+        families = [each.audience.topic.family.name for each in client.subscriptions.values()]
         for name in list(client.subscriptions):
             self.unsubscribe(client, name)
         client.close(cause)
         self._closing[client.transport] = self._timer() + CLOSE_SECONDS
         if cause.evicts:
-            self._meters.evicted(cause.name.lower())
+            self._meters.evicted(cause.name.lower(), families)
 
     def heard(self, client: Client) -> bool:
         """Notes a sign of life; False when the client sends too much and is being closed."""
@@ -253,8 +267,17 @@ class Hub:
             return False
         if client.bucket.take(client.last_seen):
             return True
+        self.refused(client, Cause.FLOOD.name.lower())
         self.close(client, Cause.FLOOD)
         return False
+
+    def received(self, client: Client) -> None:
+        """Counts a message of a client's."""
+        self._meters.received(client.endpoint)
+
+    def refused(self, client: Client, reason: str) -> None:
+        """Counts what a client wants and is answered by an error; `reason` is one of few."""
+        self._meters.refused(client.endpoint, reason)
 
     # Subscriptions -------------------------------------------------------------------------------------------
     def check(self, principal: Principal | None, name: str) -> None:
@@ -303,6 +326,7 @@ class Hub:
         audience.size += 1
         client.write_opening(answer + opening.frames)
         subscription = client.subscriptions[name] = Subscription(client, audience, topic.seq, dict(opening.seen))
+        subscription.recent = len(opening.frames)
         if opening.behind:
             subscription.lacks = True
             subscription.cursor = topic.first - 1 if topic.family.policy is EVENT else opening.seen[topic.epoch]
@@ -334,19 +358,29 @@ class Hub:
         """Looks after every connection and topic: pings, evictions, aborts, forgetting; the timers call it."""
         now = self._timer()
         self._abort_overdue(now)
-        buffered = 0
+        waiting = dict[str, float]()
         for client in list(self._clients):
-            buffered += client.backlog
+            if client.backlog:
+                self._add_waiting(client, waiting)
             if client.transport.is_closing():
                 client.ended()
             cause = None if client.closed else self._health.check(client, now)
             if cause is not None:
                 self.close(client, cause)
-        self._meters.buffered.set(buffered)
+        self._meters.waiting(waiting)
         forget_before = self.clock() - self._settings.history_seconds
         for topic in self._topics.all():
             topic.forget(forget_before)
             self._delivery.tell_positions(topic)
+            for audience in topic.audiences.values():
+                audience.recent *= FADING
+
+    def _add_waiting(self, client: Client, waiting: dict[str, float]) -> None:
+        """Adds what waits for a client, by the families of its topics."""
+        for name, share in shares(client).items():
+            family = name.partition("/")[0]
+            waiting[family] = waiting.get(family, 0.0) + share
+        fade(client)
 
     def _abort_overdue(self, now: float) -> None:
         for transport, deadline in list(self._closing.items()):
@@ -412,7 +446,8 @@ class Hub:
 
     def _arm(self, delay: float) -> None:
         if self._flush_timer is None and self._loop is not None:
-            self._flush_timer = self._loop.call_later(delay, self._flush_regularly)
+            rest = self._rest_until - self._loop.time()
+            self._flush_timer = self._loop.call_later(max(delay, rest), self._flush_regularly)
 
     def _flush_regularly(self) -> None:
         writes = 0
@@ -420,9 +455,12 @@ class Hub:
             writes = self.flush()
         finally:
             self._flush_timer = None
+            if self._loop is not None:
+                self._rest_until = self._loop.time() + min(MAX_PAUSE, REST * writes * WRITE_COST)
             if self._delivery.unsent or self._delivery.waiting:
-                usual = BURST_SECONDS if self._delivery.unsent else max(self._settings.flush_seconds, DRAIN_SECONDS)
-                self._arm(min(MAX_PAUSE, max(usual, 2 * writes * WRITE_COST)))
+                self._arm(
+                    BURST_SECONDS if self._delivery.unsent else max(self._settings.flush_seconds, DRAIN_SECONDS)
+                )
 
     def _sweep_regularly(self) -> None:
         try:

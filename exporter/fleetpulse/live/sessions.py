@@ -158,12 +158,15 @@ class Session:
         try:
             request = _REQUESTS.validate_json(text)
         except ValidationError as error:
-            self._send(_invalid(error) | _tag_of(text))
+            invalid = _invalid(error)
+            self._hub.refused(self._client, invalid["code"])
+            self._send(invalid | _tag_of(text))
             return
         self._guarded(lambda: self._handle(request), request.id)
 
     def refused(self, error: FleetpulseError, tag: Tag = None) -> None:
         """Tells the client of an error that a message of its caused."""
+        self._hub.refused(self._client, error.code)
         self._send(_error(error) | _tagged(tag))
 
     def _expiring(self) -> None:
@@ -194,7 +197,7 @@ class Session:
         try:
             action()
         except FleetpulseError as error:
-            self._send(_error(error) | _tagged(tag))
+            self.refused(error, tag)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._client.write(self._client.wire.frame(orjson.dumps(message)))

@@ -75,6 +75,7 @@ class Outbox:
         self._unsettled: list[Settled] = []  # made, and to be kept yet: nothing else is made meanwhile
         self._more = asyncio.Event()
         instruments.gauge(catalogue.NOTIFICATIONS_WAITING).set_function(lambda: self._waiting)
+        instruments.gauge(catalogue.NOTIFICATIONS_LIMIT).set(settings.outbox)
 
     def restore(self) -> None:
         """Counts what waits. Call once, before anything is sent. Blocks for a moment."""

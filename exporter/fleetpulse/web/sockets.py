@@ -207,6 +207,7 @@ class _Connection:
                 await self._until_closed()
                 return None
             if message.type is WSMsgType.TEXT:
+                self._hub.received(client)
                 return str(message.data)
             if message.type is WSMsgType.PING:
                 client.write(frames.pong(bytes(message.data)))

@@ -21,6 +21,7 @@ from fleetpulse.auth import Role
 from fleetpulse.chat.service import Chat
 from fleetpulse.journal import EventRow, Journal, Numbered, rfc3339
 from fleetpulse.live import Hub
+from fleetpulse.live.backlog import shares
 from fleetpulse.live.bus import Bus
 from fleetpulse.live.presence import Connection
 from fleetpulse.live.topics import Topic
@@ -224,14 +225,15 @@ class AdminEndpoints:
         return self._presence.connections()
 
     async def _buffered(self, names: set[str]) -> dict[str, int]:
-        """Bytes that wait in the sockets of each topic's subscribers."""
-        found = dict.fromkeys(names, 0)
+        """Bytes that wait in the sockets of each topic's subscribers, shared out over their topics."""
+        found = dict.fromkeys(names, 0.0)
         for number, client in enumerate(list(self._hub.clients), 1):
-            for name in client.subscriptions.keys() & names if client.backlog else ():
-                found[name] += client.backlog
+            waiting = shares(client) if client.backlog else {}
+            for name in waiting.keys() & names:
+                found[name] += waiting[name]
             if number % STEP == 0:
                 await asyncio.sleep(0)
-        return found
+        return {name: round(size) for name, size in found.items()}
 
 
 def _matches(connection: Connection, query: ConnectionsQuery) -> bool:

@@ -253,8 +253,9 @@ class TopicShown(TypedDict):
     """A topic of the live feed, as this replica has it.
 
     `positions` are the newest offsets by epoch, `epoch` and `offset` this replica's own. `kept_messages` are in
-    memory; a `journalled` topic has older ones on disk. `buffered_bytes` wait in the sockets of its subscribers,
-    for this topic or another. Rates are of the last minute.
+    memory; a `journalled` topic has older ones on disk. `buffered_bytes` wait in the sockets of its subscribers:
+    what waits for a client counts for its topics in proportion to what each sent of late. Rates are of the last
+    minute.
     """
 
     topic: str

@@ -150,3 +150,13 @@ async def test_a_password_comes_from_its_file_and_a_wrong_one_is_tried_again(tmp
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         redis.kill()
+
+
+async def test_a_replica_that_stops_says_goodbye(redis: RedisServer) -> None:
+    a, b = Post("a", redis_url=redis.url), Post("b", redis_url=redis.url)
+    a.bus.last_words("test.said", {"bye": "a"})
+    async with at_work(b):
+        async with at_work(a):
+            pass
+        await until(lambda: b.heard)
+    assert b.heard == [{"bye": "a"}]

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 DEADLINE = 120.0
 STAND_STILL = 20.0
+RATES = {"FLEETPULSE_CHAT__MESSAGES_PER_SECOND": "1000", "FLEETPULSE_LIVE__MESSAGES_PER_SECOND": "1000"}
 
 
 async def until(condition: Any, what: str = "") -> Any:
@@ -39,6 +40,7 @@ class Replicas:
         shared = {
             "FLEETPULSE_CLUSTER__REDIS_URL": redis.url,
             "FLEETPULSE_CLUSTER__RETRY_SECONDS": "0.5",
+            **RATES,
             **settings,
         }
         self.redis = redis

@@ -1,14 +1,18 @@
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from tests.cluster.redis_server import RedisServer
-from tests.system.harness import Exporter
-from tests.system.replicas import Reader, Replicas, balancer, until
+from tests.system.harness import Exporter, is_ready
+from tests.system.replicas import DEADLINE, Reader, Replicas, balancer, until
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
 ROWS = 20_000
 BATCH = 50
@@ -152,3 +156,138 @@ def count_of(exporter: Exporter, status: str) -> float:
         for name, value in exporter.metrics().items()
         if name.startswith("fleetpulse_agents{") and f'status="{status}"' in name
     )
+
+
+def chat_url(exporter: Exporter, user: str) -> str:
+    return f"ws://127.0.0.1:{exporter.port}/ws/chat?user_id={user}"
+
+
+async def hear(socket: ClientConnection, kind: str) -> dict[str, Any]:
+    """The next message of a type."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            message: dict[str, Any] = json.loads(await socket.recv())
+            if message["type"] == kind:
+                return message
+
+
+async def test_mail_waits_at_one_replica_and_is_read_at_the_other_in_order_and_once(replicas: Replicas) -> None:
+    a, b = replicas.both
+    async with connect(chat_url(a, "anna")) as anna:
+        for number in range(120):
+            message = {"type": "send_message", "user_id": "ben", "text": str(number)}
+            await anna.send(json.dumps(message))
+            await hear(anna, "message_status_update")
+        assert a.metrics()["fleetpulse_mailbox_messages"] == 120
+        async with connect(chat_url(b, "ben")) as ben:
+            texts = [(await hear(ben, "new_message"))["message"]["text"] for _ in range(120)]
+            assert texts == [str(number) for number in range(120)]
+            await anna.send(json.dumps({"type": "send_message", "user_id": "ben", "text": "now"}))
+            assert (await hear(ben, "new_message"))["message"]["text"] == "now"
+            await until(lambda: [each.metrics()["fleetpulse_mailbox_messages"] for each in (a, b)] == [0, 0])
+    async with connect(chat_url(a, "ben")) as again, connect(chat_url(b, "ben")) as there:
+        await anna_writes(a, "ben", "both")  # on two devices at two replicas: each hears it once, and nothing old
+        assert (await hear(again, "new_message"))["message"]["text"] == "both"
+        assert (await hear(there, "new_message"))["message"]["text"] == "both"
+
+
+async def anna_writes(exporter: Exporter, user: str, text: str) -> None:
+    async with connect(chat_url(exporter, "anna")) as anna:
+        await anna.send(json.dumps({"type": "send_message", "user_id": user, "text": text}))
+        await hear(anna, "message_status_update")
+
+
+async def test_a_session_is_one_over_both_replicas(replicas: Replicas) -> None:
+    a, b = replicas.both
+    async with connect(chat_url(a, "anna")) as anna, connect(chat_url(b, "ben")) as ben:
+        for socket in (anna, ben):
+            await socket.send(json.dumps({"type": "join_session", "session_id": "s1"}))
+            await hear(socket, "session_joined")
+        await anna.send(json.dumps({"type": "send_message", "session_id": "s1", "text": "from a"}))
+        heard = await hear(ben, "new_message")
+        assert (heard["message"]["text"], heard["message"]["user_id"]) == ("from a", "anna")
+        await ben.send(json.dumps({"type": "typing", "session_id": "s1", "is_typing": True}))
+        assert (await hear(anna, "typing"))["user_id"] == "ben"
+        online = "/api/v1/websocket/online-users"
+        for exporter in (a, b):
+            await until(lambda exporter=exporter: {"anna", "ben"} <= names(exporter.get(online)))
+    for exporter in (a, b):
+        await until(lambda exporter=exporter: not names(exporter.get(online)))
+
+
+def names(answer: Any) -> set[str]:
+    return {each if isinstance(each, str) else each["user_id"] for each in answer["users"]}
+
+
+async def test_a_sixth_connection_is_refused_with_fifty_at_one_instant(replicas: Replicas) -> None:
+    sockets = await asyncio.gather(
+        *(connect(chat_url(replicas.both[number % 2], "ann")) for number in range(50)), return_exceptions=True
+    )
+    opened = [socket for socket in sockets if isinstance(socket, ClientConnection)]
+    refused = [socket.response.status_code for socket in sockets if isinstance(socket, InvalidStatus)]
+    assert (len(opened), refused) == (5, [429] * 45)
+    await opened[0].close()
+    for exporter in replicas.both:  # the one that is free is free everywhere, but once
+        if await seat(exporter, opened):
+            break
+    with pytest.raises(InvalidStatus):
+        await connect(chat_url(replicas.b, "ann"))
+    for socket in opened:
+        await socket.close()
+
+
+async def seat(exporter: Exporter, opened: list[ClientConnection]) -> bool:
+    """Tries until it gets one, as others' going takes a moment to be known."""
+    for _ in range(200):
+        with suppress(InvalidStatus):
+            opened.append(await connect(chat_url(exporter, "ann")))
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def test_without_redis_each_goes_on_and_it_heals_by_itself(replicas: Replicas, redis: RedisServer) -> None:
+    a, b = replicas.both
+    url = f"ws://127.0.0.1:{a.port}/ws/live?topics=events,requests"
+    async with connect(url, max_queue=None) as socket:
+        redis.kill()
+        await until(lambda: replicas.connected() == {0})
+        assert (await event(socket, "redis_lost"))["category"] == "system"
+        for exporter in replicas.both:
+            assert is_ready(f"{exporter.url}/-/ready")
+        await post(a, "a", 0, 10)
+        await post(b, "b", 0, 10)
+        assert [await request(socket) for _ in range(10)] == [f"a-{number}" for number in range(10)]
+        await asyncio.to_thread(redis.start)
+        await until(lambda: replicas.connected() == {1})
+        assert [await request(socket) for _ in range(10)] == [f"b-{number}" for number in range(10)]
+    assert await until(lambda: a.metrics()["fleetpulse_cluster_replicas"] == 1)
+
+
+async def event(socket: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        message = await hear(socket, "event")
+        if message["topic"] == "events" and message["data"]["kind"] == kind:
+            data: dict[str, Any] = message["data"]
+            return data
+
+
+async def request(socket: ClientConnection) -> str:
+    while True:
+        message = await hear(socket, "event")
+        if message["topic"] == "requests":
+            return str(message["key"])
+
+
+async def test_a_replica_that_was_away_serves_what_the_other_stored_meanwhile(replicas: Replicas) -> None:
+    a, b = replicas.both
+    reader = Reader()
+    await reader.begin(f"ws://127.0.0.1:{b.port}/ws/live")
+    await post(a, "a", 0, 100)
+    await reader.read(f"ws://127.0.0.1:{b.port}/ws/live", 100, DEADLINE)
+    await asyncio.to_thread(b.kill)
+    await post(a, "a", 100, 1_000)
+    await asyncio.to_thread(b.start)
+    await reader.read(f"ws://127.0.0.1:{b.port}/ws/live", 1_000, DEADLINE)
+    assert reader.wrong == []
+    assert by_name(reader) == {"a": [f"a-{number}" for number in range(1_100)]}

@@ -15,7 +15,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol
 
 import orjson
@@ -33,6 +33,7 @@ PIPELINE_MESSAGES = 64
 FIRST_RETRY_SECONDS = 0.25
 MAX_DOUBLINGS = 16
 CANCEL_SECONDS = 0.1
+GOODBYE_SECONDS = 1.0
 LOST = (RedisError, OSError, ValueError)  # ValueError: a password file that is no text
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class RedisBus:
         self._timer = timer
         self._handlers: dict[str, Handler] = {BEAT: lambda _payload: None}
         self._witnesses: list[Witness] = []
+        self._last_words: list[bytes] = []
         self._outbox = Outbox(settings.queue_messages, settings.queue_bytes)
         self._connection: Connection | None = None
         self._heard_at = 0.0
@@ -100,6 +102,10 @@ class RedisBus:
         """Tells one replica, by its `run_id`."""
         self._post(self.key("run", run_id), channel, payload)
 
+    def last_words(self, channel: str, payload: Mapping[str, Any]) -> None:
+        """What all others are told when this replica stops."""
+        self._last_words.append(self._framed(channel, payload))
+
     async def run(self) -> None:
         """Keeps the connection, until cancelled."""
         while True:
@@ -116,14 +122,17 @@ class RedisBus:
         if self._connection is None:
             self._dropped.inc()
             return
-        frame = {"replica": self.replica, "run": self.run_id, "channel": channel, "payload": payload}
         try:
-            body = orjson.dumps(frame)
+            body = self._framed(channel, payload)
         except TypeError:  # orjson.JSONEncodeError: a mistake of ours, which must not reach whoever sends
             log.exception("a message for %s is no JSON", channel)
             self._dropped.inc()
             return
         (self._sent if self._outbox.put(Parcel(to, body)) else self._dropped).inc()
+
+    def _framed(self, channel: str, payload: Mapping[str, Any]) -> bytes:
+        frame = {"replica": self.replica, "run": self.run_id, "channel": channel, "payload": payload}
+        return orjson.dumps(frame)
 
     async def _publish(self, connection: Connection) -> None:
         while True:
@@ -176,7 +185,16 @@ class RedisBus:
             self._connected.set(1)
             log.info("connected to Redis as replica %s", self.replica)
             self._tell(connected=True)
-            await _until_one_fails(self._listen(connection), self._publish(connection), self._beat())
+            try:
+                await _until_one_fails(self._listen(connection), self._publish(connection), self._beat())
+            except asyncio.CancelledError:
+                await self._say_goodbye(connection)
+                raise
+
+    async def _say_goodbye(self, connection: Connection) -> None:
+        with suppress(*LOST):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await connection.publish([Parcel(self.key("all"), body) for body in self._last_words])
 
     def _lost(self, error: BaseException) -> None:
         if self._failures == 0:

@@ -63,7 +63,7 @@ class Cluster:
             hearer.stored(table, rows, first_id)
 
     async def run(self) -> None:
-        """Works until cancelled, then says goodbye."""
+        """Works until cancelled."""
         work = [part.run() for part in self._parts]
         await asyncio.gather(*work, self.sender.tell(), self.sender.answer())
 

@@ -71,6 +71,7 @@ class Peers:
         instruments.gauge(catalogue.CLUSTER_REPLICAS).set_function(lambda: len(self._peers))
         bus.on(HERE, self._heard)
         bus.on(BYE, lambda payload: self._drop(str(payload["run"])))
+        bus.last_words(BYE, {"run": bus.run_id})
         bus.watch(self._reconnected)
 
     def watch(self, watcher: Watcher) -> None:
@@ -96,10 +97,6 @@ class Peers:
         """Tells the others that this one is here."""
         here = {"run": self._bus.run_id, "replica": self._bus.replica, "epoch": self._epoch}
         self._bus.send(HERE, here | {"tops": dict(self._tops())})
-
-    def goodbye(self) -> None:
-        """Tells the others that this one stops."""
-        self._bus.send(BYE, {"run": self._bus.run_id})
 
     def expire(self) -> None:
         """Lets go of those that fell silent."""

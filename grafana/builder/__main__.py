@@ -5,6 +5,7 @@ from pathlib import Path
 from grafana.builder.accounts import accounts
 from grafana.builder.agents import agents
 from grafana.builder.frame import render
+from grafana.builder.live import live
 from grafana.builder.requests import requests
 
 FOLDER = Path(__file__).parent.parent / "dashboards"
@@ -12,7 +13,7 @@ FOLDER = Path(__file__).parent.parent / "dashboards"
 
 def rendered() -> dict[Path, str]:
     """Each dashboard's file and the JSON that belongs there."""
-    boards = (requests(), agents(), accounts())
+    boards = (requests(), agents(), accounts(), live())
     return {FOLDER / f"{board.uid}.json": render(board) for board in boards}
 
 

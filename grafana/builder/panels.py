@@ -23,7 +23,10 @@ CALM: Thresholds = ((None, "text"),)
 
 
 class Look:
-    """How a panel shows its values. `fields` are settings of single fields, by name, as Grafana calls them."""
+    """How a panel shows its values. `fields` are settings of single fields, by name, as Grafana calls them.
+
+    `words` are texts, with their colors, in place of values.
+    """
 
     def __init__(  # noqa: PLR0913 - one argument per thing people see, each by name
         self,
@@ -35,6 +38,7 @@ class Look:
         by_threshold: bool = True,
         nothing: str = "No data",
         fields: Mapping[str, Properties] | None = None,
+        words: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self.unit = unit
         self.decimals = decimals
@@ -43,6 +47,7 @@ class Look:
         self.by_threshold = by_threshold
         self.nothing = nothing
         self.fields = fields or {}
+        self.words = words or {}
 
 
 def finish(
@@ -59,6 +64,7 @@ def finish(
     shown.thresholds = _thresholds(look.thresholds)
     modes = model.FieldColorModeId
     shown.color = model.FieldColor(mode=modes.THRESHOLDS if look.by_threshold else modes.PALETTE_CLASSIC_BY_NAME)
+    shown.mappings = _words(look.words)
     made.field_config.overrides += [_field(name, properties) for name, properties in look.fields.items()]
     return made
 
@@ -66,6 +72,11 @@ def finish(
 def _thresholds(steps: Thresholds) -> model.ThresholdsConfig:
     listed = [model.Threshold(value=value, color=color) for value, color in steps]
     return model.ThresholdsConfig(mode=model.ThresholdsMode.ABSOLUTE, steps=listed)
+
+
+def _words(words: Mapping[str, tuple[str, str]]) -> list[Any] | None:
+    shown = {value: model.ValueMappingResult(text=text, color=color) for value, (text, color) in words.items()}
+    return [model.ValueMap(options=shown)] if shown else None
 
 
 def _field(name: str, properties: Properties) -> model.DashboardFieldConfigSourceOverrides:

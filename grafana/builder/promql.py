@@ -23,7 +23,7 @@ LOOKBACK = "3d"
 STEP_LOOKBACK = "1d"
 FRESH = "1h"
 TARGETS = 'job=~"$job", instance=~"$instance"'
-VARIABLES = {"source": "source", "model": "model", "pool_id": "pool", "account_id": "account"}
+VARIABLES = {"source": "source", "model": "model", "pool_id": "pool", "account_id": "account", "topic": "topic"}
 
 
 def select(metric: Metric, *matchers: str, suffix: str = "") -> str:

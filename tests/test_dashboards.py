@@ -199,7 +199,7 @@ def test_queries_name_only_metrics_and_labels_of_the_catalogue(name: str, panel:
 @each_panel
 def test_queries_are_filtered_by_every_variable_that_fits(name: str, panel: dict[str, Any]) -> None:
     offered = variables(BOARDS[name])
-    filters = {"job": "job", "instance": "instance", "source": "source", "model": "model", "pool_id": "pool", "topic": "topic"}
+    filters = {label: label for label in ("job", "instance", "source", "model", "topic")} | {"pool_id": "pool"}
     for expr in exprs(panel):
         for found in SELECTOR.finditer(expr):
             if found["name"] == "ALERTS" or found["name"] in RECORDED:

@@ -7,11 +7,14 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.grafana.queries import Asked, asked
 from tests.system.harness import Stack, post, wait_for
+from tests.system.listeners import hear, listeners, loud, notify
+from websockets.sync.client import connect
 
 RANGE = 3_600.0
 WEB, BOT = f"web-{uuid.uuid4().hex[:8]}", f"bot-{uuid.uuid4().hex[:8]}"
@@ -49,8 +52,16 @@ SENT = [*requests("first"), *requests("second")]
 
 
 @pytest.fixture(scope="module")
-def fed(stack: Stack) -> Stack:
-    """The stack after two waves of requests, each scraped, and a heartbeat of every agent."""
+def fed(stack: Stack) -> Iterator[Stack]:
+    """The stack after two waves of requests, each scraped, a heartbeat of every agent, with people listening."""
+    with listeners(stack.exporter_url) as listener:
+        feed(stack)
+        hear(listener, "update", topic="stats", key="*")
+        yield stack
+
+
+def feed(stack: Stack) -> None:
+    """Two waves of everything that is reported."""
     for pool, agent, status in AGENTS:
         heartbeat = {"pool_id": pool, "status": status, "cpu_usage": 45.5, "memory_usage": 91}
         task = {"task_id": 1, "task_type": "plan", "workspace_id": "ws"}
@@ -59,8 +70,9 @@ def fed(stack: Stack) -> Stack:
     accounts(stack)
     send(stack, requests("first"), total=len(SENT) // 2)
     accounts(stack)
+    loud(stack.exporter_url)
+    notify(stack.exporter_url)
     send(stack, requests("second"), total=len(SENT))
-    return stack
 
 
 def accounts(stack: Stack) -> None:
@@ -162,3 +174,55 @@ def test_agents_show_as_they_reported(fed: Stack) -> None:
     assert memory["alpha"] == 0.91
     lost = shown(fed, "Silent and offline agents", "agent_id")
     assert {agent for agent in lost if agent in mine} == {"gamma"}
+
+
+def newest(stack: Stack, panel: str, label: str, ref_id: str = "A") -> Samples:
+    """The last value of each curve of a panel."""
+    (query,) = (each for each in asked(RANGE) if (each.panel, each.ref_id) == (panel, ref_id))
+    return {series["metric"].get(label, ""): numbers([series])[-1] for series in ask(stack, query)}
+
+
+def test_who_listens_is_shown_by_endpoint(fed: Stack) -> None:
+    def complete() -> bool:
+        found = newest(fed, "Connections by endpoint", "endpoint")
+        return found.get("live", 0) >= 1 and found.get("chat", 0) >= 2
+
+    wait_for(complete, what="connections by endpoint")
+    assert {"agents", "requests", "alerts", "stats"} <= set(newest(fed, "Subscriptions by topic", "topic"))
+
+
+def test_what_waits_for_who_never_reads_is_of_its_topic(fed: Stack) -> None:
+    """It is thrown out in the end, so what counts is the highest."""
+    series = fed.query("max_over_time(fleetpulse_live_topic_buffered_bytes[1h])")
+    highest = {each["metric"]["topic"]: float(each["value"][1]) for each in series}
+    assert highest["requests"] > 64 * 2**10
+    assert highest["agents"] == 0
+
+
+def test_who_is_thrown_out_is_shown_with_what_they_listened_to(fed: Stack) -> None:
+    evicted = 'fleetpulse_live_evicted_subscriptions_total{topic="agents", reason="flood"}'
+    assert wait_for(lambda: fed.value(evicted), what="an eviction") >= 1
+    assert "flood" in newest(fed, "Evictions by reason", "reason")
+    assert {"flood", "invalid_input"} & set(newest(fed, "Inbound refused", "reason"))
+
+
+def test_people_are_told_on_the_dashboard(fed: Stack) -> None:
+    assert {"delivered", "stored"} <= set(newest(fed, "Notifications by outcome", "outcome"))
+    assert "text" in newest(fed, "Chat messages by kind", "kind")
+
+
+def test_without_replicas_the_cards_can_say_so(fed: Stack) -> None:
+    assert shown(fed, "Redis") == shown(fed, "Other replicas") == {"": -1}
+
+
+def test_what_clients_say_is_shown_by_endpoint(fed: Stack) -> None:
+    assert {"live", "chat"} <= set(newest(fed, "Received by endpoint", "endpoint"))
+
+
+def test_the_monitor_hears_how_the_live_feed_does(fed: Stack) -> None:
+    with connect(fed.exporter_url.replace("http", "ws", 1) + "/ws/admin/monitor") as monitor:
+        stats = hear(monitor, "stats_update")["stats"]
+    assert stats["active_users"] >= 2
+    assert stats["live"]["topic"] == "*"
+    assert stats["live"]["users"] == stats["active_users"]
+    assert stats["live"]["connections"]["chat"] >= 2

@@ -26,8 +26,8 @@ class Receipts(LiveEncoder):
 
     receipts = True
 
-    def receipt(self, topic: Topic, offset: int) -> bytes:
-        return f"{topic.name} {offset}".encode()
+    def receipt(self, topic: Topic, epoch: str, offset: int) -> bytes:
+        return f"{topic.name} {epoch} {offset}".encode()
 
 
 @pytest.fixture
@@ -182,8 +182,23 @@ def test_receipts_are_asked_for_after_what_was_sent(hub: Hub, mine: Rows) -> Non
     hub.flush()
     pipe.drain()
     sent = bytes(pipe._arrived)  # noqa: SLF001 - the frames themselves
-    assert sent.count(b"\x89\x08chat/a 1") == 1
-    assert sent.endswith(b"\x89\x08chat/a 3")
+    assert sent.count(b"\x89\x0dchat/a mine 1") == 1
+    assert sent.endswith(b"\x89\x0dchat/a mine 3")
+
+
+def test_receipts_are_asked_for_of_each_origin_by_its_own_offsets(hub: Hub, mine: Rows) -> None:
+    theirs = Rows("theirs", ["a"] * 900)
+    hub.follow("chat", "theirs", 900)
+    pipe = Pipe()
+    client = hub.connect(pipe, "test")
+    hub.subscribe(client, "chat/a", Receipts())
+    hub.publish_rows("chat", theirs.add("a"), epoch="theirs")
+    hub.publish_rows("chat", mine.add("a"))
+    hub.publish_rows("chat", theirs.add("a"), epoch="theirs")
+    hub.flush()
+    sent = bytes(pipe._arrived)  # noqa: SLF001 - the frames themselves
+    assert sent.endswith(b"\x89\x11chat/a theirs 902\x89\x0dchat/a mine 1")
+    assert sent.count(b"\x89") == 2
 
 
 def test_ids_of_events_say_where_all_topics_are() -> None:

@@ -60,7 +60,7 @@ class Backlog:
         wire = self._client.wire
         frames = [wire.frame(dumps(self._encoder.shown(_message(row)))) for row in rows]
         if frames:
-            frames.append(wire.ping(proof(self._topic, rows[-1].offset)))
+            frames.append(wire.ping(proof(self._topic, self._journal.epoch, rows[-1].offset)))
             self._client.write_opening(b"".join(frames))
         self.sent = upto
 

@@ -1,8 +1,9 @@
 """How chat connections see the hub's topics: as the document's messages. Stateless and shared."""
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,6 +13,7 @@ from fleetpulse.live.messages import Message, dumps
 from fleetpulse.live.topics import Positions, Topic
 
 NAME_BYTES = 8
+PROOF = re.compile(rb"([0-9a-f]{16}):([!-9;-~]{1,64}):([0-9]{1,19})")
 
 
 class MessageEncoder(Encoder):
@@ -34,9 +36,9 @@ class SessionEncoder(MessageEncoder):
 
     receipts = True
 
-    def receipt(self, topic: Topic, offset: int) -> bytes:
+    def receipt(self, topic: Topic, epoch: str, offset: int) -> bytes:
         """See `proof`."""
-        return proof(topic.name, offset)
+        return proof(topic.name, epoch, offset)
 
     def subscribed(self, topic: Topic, positions: Positions, *, recovered: bool, tag: Any = None) -> list[bytes]:
         """`session_joined`; `tag` holds what else is to be told."""
@@ -52,9 +54,9 @@ class InboxEncoder(Encoder):
 
     receipts = True
 
-    def receipt(self, topic: Topic, offset: int) -> bytes:
+    def receipt(self, topic: Topic, epoch: str, offset: int) -> bytes:
         """See `proof`."""
-        return proof(topic.name, offset)
+        return proof(topic.name, epoch, offset)
 
     def message(self, topic: Topic, message: Message) -> bytes:  # noqa: ARG002 - an interface
         """The message as it was posted."""
@@ -85,20 +87,28 @@ class EventEncoder(PlainEncoder):
         return dumps(_placed({"type": "connection_event", "event": message.fields}, message))
 
 
-def proof(topic: str, offset: int) -> bytes:
+class Proof(NamedTuple):
+    """What a pong proves: of the topic with this short name, an origin's messages up to `offset` were read."""
+
+    name: bytes
+    epoch: str
+    offset: int
+
+
+def proof(topic: str, epoch: str, offset: int) -> bytes:
     """A ping's payload that says up to where a topic was sent: names may be longer than a ping can carry."""
-    return name_of(topic) + b"%d" % offset
+    return b"%b:%b:%d" % (name_of(topic), epoch.encode(), offset)
 
 
 def name_of(topic: str) -> bytes:
     """The short name of a topic in a ping's payload."""
-    return blake2b(topic.encode(), digest_size=NAME_BYTES).hexdigest().encode() + b":"
+    return blake2b(topic.encode(), digest_size=NAME_BYTES).hexdigest().encode()
 
 
-def proven(payload: bytes) -> tuple[bytes, int] | None:
-    """The short name and the offset of a pong's payload; None where it is none of ours."""
-    name, colon, offset = payload.partition(b":")
-    return (name + colon, int(offset)) if colon and offset.isdigit() and len(offset) < NAME_BYTES * 2 + 4 else None
+def proven(payload: bytes) -> Proof | None:
+    """What a pong proves; None where it is none of ours."""
+    found = PROOF.fullmatch(payload)
+    return None if found is None else Proof(found[1], found[2].decode(), int(found[3]))
 
 
 def _placed(shown: dict[str, Any], message: Message) -> dict[str, Any]:

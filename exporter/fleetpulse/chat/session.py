@@ -78,13 +78,13 @@ class ChatSession(TalkSession):
         """A receipt: the client has read up to there."""
         super().ponged(payload)
         proof = proven(payload)
-        topic = self._proofs.get(proof[0]) if proof else None
+        topic = self._proofs.get(proof.name) if proof else None
         if proof is None or topic is None:
             return
         if topic == self._inbox:
-            self._has(proof[1], told=self._known is None)
-        else:
-            upto = min(proof[1], self._place(topic))
+            self._has(proof.offset, told=self._known is None)
+        elif proof.epoch == self._chat.journal.epoch:
+            upto = min(proof.offset, self._place(topic))
             self._chat.receipts.proved(topic.partition("/")[2], self._connection.user_id, upto)
 
     def _has(self, offset: int, *, told: bool) -> None:

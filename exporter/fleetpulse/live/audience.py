@@ -235,9 +235,12 @@ class Audience:
         return self.wire.frame(encode(self.topic, message), trail.get(message.seq))
 
     def _with_receipt(self, result: list[bytes], messages: Sequence[Message]) -> list[bytes]:
-        if result and self.encoder.receipts:
-            result.append(self.wire.ping(self.encoder.receipt(self.topic, messages[-1].offset)))
-        return result
+        if not result or not self.encoder.receipts:
+            return result
+        topic = self.topic
+        newest = {each.epoch or topic.epoch: each.offset for each in messages if not isinstance(each, Hole)}
+        asked = (self.encoder.receipt(topic, epoch, offset) for epoch, offset in newest.items())
+        return [*result, *map(self.wire.ping, asked)]
 
 
 def _trail(places: Places | None, topic: Topic, messages: Iterable[Message]) -> Mapping[int, Places]:

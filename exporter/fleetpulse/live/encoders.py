@@ -22,14 +22,14 @@ class Encoder:
     """What is common: an endpoint that has no message for something sends none.
 
     Positions are `{epoch: offset}`; the topic's own epoch is `topic.epoch`. With `receipts`, whatever brings
-    messages of a topic to a client ends with a WebSocket ping whose payload is `receipt`: the client's pong, which
-    brings it back (`Session.ponged`), proves that it has read that far.
+    messages of a topic to a client ends with a WebSocket ping for each of their origins, whose payload is
+    `receipt`: the client's pong, which brings it back (`Session.ponged`), proves that it has read that far.
     """
 
     receipts = False
 
-    def receipt(self, topic: Topic, offset: int) -> bytes:
-        """The payload of the ping, 125 bytes at most: everything of this topic up to `offset` was sent."""
+    def receipt(self, topic: Topic, epoch: str, offset: int) -> bytes:
+        """The payload of the ping, 125 bytes at most: of an origin, everything up to `offset` was sent."""
         raise NotImplementedError
 
     def subscribed(

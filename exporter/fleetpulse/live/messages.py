@@ -68,6 +68,8 @@ class Message:
             except TypeError:
                 log.exception("message %d has no JSON form", self.offset)
                 self._body = b"null"
+            if not isinstance(self.data, dict):
+                self.data = None  # kept messages are many, and most objects are larger than their JSON
         return self._body
 
     @property

@@ -37,7 +37,7 @@ up: $(INSTALLED) ## Start exporter, Prometheus, Alertmanager and Grafana; Ctrl-C
 	@$(BIN)/fleetpulse up
 
 test: tools ## Run the tests
-	$(WITH_TOOLS) $(BIN)/python -m pytest
+	$(WITH_TOOLS) $(BIN)/python tools/run_tests.py
 
 check: lint rules test ## What CI runs: format, lint, types, rules, tests
 

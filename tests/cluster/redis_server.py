@@ -1,6 +1,5 @@
 """A real Redis on a Unix socket of its own, which keeps nothing; it may be killed and started again."""
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -8,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.tools import need_tool
 
 DEADLINE = 30.0
 
@@ -25,8 +26,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it empty, and waits until it answers."""
-        program = shutil.which("redis-server")
-        assert program, "redis-server is not installed"
+        program = need_tool("redis-server")
         secret = ["--requirepass", self._password] if self._password else []
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -224,5 +224,5 @@ def test_the_monitor_hears_how_the_live_feed_does(fed: Stack) -> None:
         stats = hear(monitor, "stats_update")["stats"]
     assert stats["active_users"] >= 2
     assert stats["live"]["topic"] == "*"
-    assert stats["live"]["users"] == stats["active_users"]
+    assert stats["live"]["users"] >= 2
     assert stats["live"]["connections"]["chat"] >= 2

@@ -81,6 +81,29 @@ async def test_awaited(monitor: Monitor, exporter: Exporter, tmp_path: Path) -> 
     assert [row[0] for row in rows(exporter, tmp_path, "request_id", "command = 'awaited'")] == ids
 
 
+async def test_activities_arrive_beside_calls(monitor: Monitor, exporter: Exporter, tmp_path: Path) -> None:
+    ids = [monitor.activity(account_id="both", kind="message", count=3, account_name="Anna")]
+    monitor.log(command="beside")
+    ids.append(await monitor.log_activity(account_id="both", kind="reply", reply_time=1.5, metadata={"k": 1}))
+    monitor.activity(account_id="both", kind="reply", activity_id=ids[1])
+    assert await asyncio.to_thread(monitor.flush, LONG)
+    assert (monitor.stats().sent, monitor.stats().duplicates) == (3, 1)
+    query = "SELECT activity_id, kind, number, reply_time FROM activities WHERE account_id = 'both' ORDER BY id"
+    stored = journal(exporter.data_dir, query, tmp_path)
+    assert stored == [(ids[0], "message", 3, None), (ids[1], "reply", 1, 1.5)]
+    assert len(rows(exporter, tmp_path, "id", "command = 'beside'")) == 1
+    assert adds_up(monitor.stats())
+
+
+@pytest.mark.parametrize("fields", [{"kind": "reply"}, {"account_id": "a", "kind": "message", "count": 0}, {}])
+def test_an_activity_that_cannot_be_is_counted_and_never_raises(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
+) -> None:
+    assert monitor.activity(**fields) == ""
+    wait_for(lambda: "no record can be made of a call or activity: ValueError(" in caplog.text)
+    assert (monitor.stats().rejected, monitor.stats().unlogged) == (1, 1)
+
+
 def test_in_any_event_loop(monitor: Monitor, exporter: Exporter, tmp_path: Path) -> None:
     async def several() -> None:
         await asyncio.gather(*(monitor.log_request(command="loops") for _ in range(10)))
@@ -261,6 +284,20 @@ def test_a_record_is_sent_until_it_is_acknowledged(tmp_path: Path) -> None:
         assert monitor.stats().errors == 4
     assert {json.loads(request.lines[0])["request_id"] for request in server.requests} == {"one"}
     assert len(server.requests) == 5
+
+
+def test_calls_that_are_kept_while_activities_fail_count_once(tmp_path: Path) -> None:
+    """A batch is done with once both its parts are: the part that was kept before is a duplicate then."""
+    half = http("202 Accepted", {"accepted": 0, "duplicates": 1, "rejected": []})
+    script: list[Answer] = [acknowledge, http("503 Service Unavailable"), half, acknowledge]
+    with serving(*script) as server, Monitor(server.url, spool=tmp_path, interval=0.5) as monitor:
+        monitor.log(request_id="r")
+        monitor.activity(account_id="a", kind="error", activity_id="x")
+        assert wait_for(lambda: monitor.flush(1))
+        assert (monitor.stats().sent, monitor.stats().duplicates) == (1, 1)
+        assert adds_up(monitor.stats())
+    paths = [request.line.split()[1].rpartition("/")[2] for request in server.requests]
+    assert paths == ["log-request", "activity"] * 2
 
 
 def test_a_server_that_stalls_delays_nobody_and_endangers_nothing(tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from tests.client.scripted import serving
 from tests.system.harness import Exporter, clean_environment, started, wait_for
-from tests.system.sending import exposed, journal, stored
+from tests.system.sending import exposed, journal, stored, total
 from tests.system.test_disk_full import MEBIBYTE, MOUNT, a_space
 
 REPORTER = Path(__file__).parent / "apps" / "reporter.py"
 PATIENCE = 120
+ACTIVITY = "activity:"
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ class Programs:
         assert [path for path in self.spool.glob("*/*")] == [], "folders and locks are gone"  # noqa: C416 - to be shown
         rows = journal(self.exporter.data_dir, "SELECT request_id, user_id FROM requests", self._folder)
         ids = Counter(row[0] for row in rows)
-        told = self.told()
+        told = [one for one in self.told() if not one.startswith(ACTIVITY)]
         assert len(told) == len(set(told))
         assert [one for one in told if one not in ids] == [], "lost"
         assert ids.total() == len(ids) == len({row[1] for row in rows}), "counted twice"
@@ -81,6 +82,17 @@ class Programs:
         assert sums.requests == len(ids)
         assert sums.cost == len(ids) / 64
         assert exposed(self.exporter.metrics()) == sums
+        self._check_activities()
+
+    def _check_activities(self) -> None:
+        """The same of activities: each stands for two messages."""
+        told = [one.removeprefix(ACTIVITY) for one in self.told() if one.startswith(ACTIVITY)]
+        rows = journal(self.exporter.data_dir, "SELECT activity_id FROM activities", self._folder)
+        ids = Counter(row[0] for row in rows)
+        assert len(told) == len(set(told))
+        assert [one for one in told if one not in ids] == [], "lost"
+        assert ids.total() == len(ids), "counted twice"
+        assert total(self.exporter.metrics(), "fleetpulse_account_messages_total") == 2 * len(ids)
 
 
 @pytest.fixture
@@ -89,28 +101,29 @@ def programs(exporter: Exporter, tmp_path: Path) -> Programs:
 
 
 def test_nothing_is_lost_or_counted_twice(programs: Programs) -> None:
-    """Three processes at a time over one spool, killed at random moments; so is the exporter."""
+    """Three processes at a time over one spool, calls and activities, are killed at random; so is the exporter."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"\nseed {seed}")  # noqa: T201 - shown by pytest when the test fails
     rng = random.Random(seed)
-    running = [programs.start("endless") for _ in range(3)]
+    running = [programs.start("endless", REPORT_ACTIVITIES="yes") for _ in range(3)]
     try:
         for turn in range(12):
             time.sleep(rng.uniform(0.05, 0.6))
             victim = rng.randrange(len(running))
             running[victim].kill()
             running[victim].wait()
-            running[victim] = programs.start("endless")
+            running[victim] = programs.start("endless", REPORT_ACTIVITIES="yes")
             if turn % 4 == 1:
                 programs.exporter.kill()
             if turn % 4 == 3:
                 programs.exporter.start()
-        wait_for(lambda: len(programs.told()) > 1_000)
+        wait_for(lambda: len(programs.told()) > 2_000)
     finally:
         for process in running:
             process.kill()
             process.wait()
     programs.check_the_books()
+    assert len([one for one in programs.told() if one.startswith(ACTIVITY)]) > 500
     print(f"{len(programs.told())} told")  # noqa: T201
 
 

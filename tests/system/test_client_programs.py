@@ -52,6 +52,7 @@ def plain(number: float) -> str:
 length: int = asyncio.run(ask("x"))
 words: str = plain(1.0)
 request_id: str = asyncio.run(monitor.log_request(source="web", model=None))
+activity_id: str = monitor.activity(account_id=1, kind="reply", reply_time=1.5)
 sent: int = Monitor(spool=None).stats().sent
 """
 
@@ -72,7 +73,7 @@ def test_the_page_runs_as_written(exporter: Exporter, tmp_path: Path) -> None:
     program = "\n".join(BLOCK.findall(PAGE.read_text("utf-8"))).replace("http://127.0.0.1:8001", exporter.url)
     done = run(exporter, tmp_path, sys.executable, "-W", "error", "-c", program)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Stats(queued=0, logged=3, ")
+    assert done.stdout.startswith("Stats(queued=0, logged=6, ")
     found = journal(
         exporter.data_dir, "SELECT command, user_id, input_tokens, model FROM requests ORDER BY id", tmp_path
     )

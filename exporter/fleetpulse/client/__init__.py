@@ -1,4 +1,4 @@
-"""The client library: reports calls and heartbeats to an exporter, and never gets in the program's way.
+"""The client library: reports calls, activities and heartbeats to an exporter, never in the program's way.
 
     from fleetpulse.client import monitor
 
@@ -8,6 +8,7 @@ Owns the way of a record from the caller to the server's acknowledgement: `Monit
 `Spool` (disk) -> `Sender`. Needs the standard library and nothing else. docs/client.md explains it.
 """
 
+from fleetpulse.client.activities import ActivityFields
 from fleetpulse.client.calls import Call
 from fleetpulse.client.heartbeats import Heartbeat
 from fleetpulse.client.monitor import Monitor
@@ -15,7 +16,7 @@ from fleetpulse.client.records import RequestFields
 from fleetpulse.client.tally import Stats
 from fleetpulse.client.usage import read_usage
 
-__all__ = ["Call", "Heartbeat", "Monitor", "RequestFields", "Stats", "monitor", "read_usage"]
+__all__ = ["ActivityFields", "Call", "Heartbeat", "Monitor", "RequestFields", "Stats", "monitor", "read_usage"]
 
 monitor = Monitor()
 """The program's monitor, set up by the environment; inert until it is used."""

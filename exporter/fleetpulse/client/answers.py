@@ -7,6 +7,7 @@ page of some network, is none. A refusal is final only in the words of Fleetpuls
 import json
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -52,6 +53,13 @@ def judge(answer: Answer, count: int) -> Outcome:
     if answer.status >= 500 or answer.status in LATER:  # noqa: PLR2004 - HTTP
         return Outcome(Verdict.LATER, reason, _seconds(answer.retry_after))
     return Outcome(Verdict.BLOCKED, reason)
+
+
+def together(parts: Sequence[Outcome]) -> Outcome:
+    """The outcome for parts of one batch that are all kept."""
+    reason = next((part.reason for part in parts if part.reason), "")
+    stored, duplicates = sum(part.stored for part in parts), sum(part.duplicates for part in parts)
+    return Outcome(Verdict.KEPT, reason, None, stored, duplicates, sum(part.rejected for part in parts))
 
 
 def _acknowledged(document: dict[str, object], count: int) -> Outcome:

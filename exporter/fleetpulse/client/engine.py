@@ -87,7 +87,7 @@ class Engine:
     def reject(self, why: str) -> None:
         """Counts a call of which no record can be made."""
         self.tally.refuse("rejected")
-        self.complain("unfit", f"no record can be made of a call: {why}")
+        self.complain("unfit", f"no record can be made of a call or activity: {why}")
 
     def complain(self, kind: str, text: str) -> None:
         """Has people told by a background thread, soon."""

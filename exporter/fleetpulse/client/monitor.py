@@ -16,13 +16,14 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack, cast, overload
 
 from fleetpulse.client import calls
+from fleetpulse.client.activities import ActivityFields, encode_activity
 from fleetpulse.client.complaints import log as logger
 from fleetpulse.client.engine import Engine
 from fleetpulse.client.environment import AUTO, Given, resolve
 from fleetpulse.client.heartbeats import SHORTEST_INTERVAL, Heartbeat, Tasks
 from fleetpulse.client.limits import Bounds
 from fleetpulse.client.load import Load, Measure, meter
-from fleetpulse.client.records import RequestFields, encode
+from fleetpulse.client.records import Record, RequestFields, encode
 from fleetpulse.client.tally import Stats
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -130,6 +131,19 @@ class Monitor:
 
         return decorate if function is None else decorate(function)
 
+    # Group accounts -----------------------------------------------------------------------------------------------
+    def activity(self, **fields: Unpack[ActivityFields]) -> str:
+        """Logs what a group account did, see ActivityFields; its id, or "" where it cannot be kept. Never waits."""
+        try:
+            return self._activity(fields)
+        except Exception as error:  # noqa: BLE001 - never into the caller
+            self._reject(error)
+            return ""
+
+    async def log_activity(self, **fields: Unpack[ActivityFields]) -> str:
+        """`activity` for those who await; as with `log_request`, nothing is awaited inside."""
+        return self.activity(**fields)
+
     # Agents -------------------------------------------------------------------------------------------------------
     def heartbeat(  # noqa: PLR0913 - every one keyword-only, and all but one optional
         self,
@@ -202,10 +216,17 @@ class Monitor:
         engine = self._engine or self._running()
         if engine is None:
             return ""
-        record = encode(fields, self._source)
+        return self._put(engine, encode(fields, self._source), "a call")
+
+    def _activity(self, fields: ActivityFields) -> str:
+        engine = self._engine or self._running()
+        return "" if engine is None else self._put(engine, encode_activity(fields), "an activity")
+
+    @staticmethod
+    def _put(engine: Engine, record: Record, what: str) -> str:
         if record.unknown:
-            engine.complain("unknown", f"unknown fields of a call are left out: {', '.join(record.unknown):.200}")
-        return record.request_id if engine.put(record.line) else ""
+            engine.complain("unknown", f"unknown fields of {what} are left out: {', '.join(record.unknown):.200}")
+        return record.key if engine.put(record.line) else ""
 
     def _begin(
         self,

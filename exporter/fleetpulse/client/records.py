@@ -1,4 +1,4 @@
-"""What one logged call becomes: one line of JSON with its checksum, final before the caller's code goes on.
+"""What one logged call or activity becomes: a line of JSON with its checksum, final before the caller goes on.
 
 Promises: a record that can be kept is kept. Text that is too long is cut, ids become text, metadata that is no JSON
 is described; the numbers, which are money, are never touched. An id is there from the start, so that a record sent
@@ -38,7 +38,7 @@ LIMITS = {
     "command": MAX_TEXT,
     "error": MAX_TEXT,
 }
-LINES_ALLOWED = frozenset({"command", "error"})
+LINES_ALLOWED = frozenset({"command", "error", "text"})
 AS_GIVEN = frozenset(
     {"execution_time", "tokens_used", "cost", "input_tokens", "output_tokens", "cached_tokens", "metadata"}
 )
@@ -47,6 +47,21 @@ _SHORTLY = Repr()
 _SHORTLY.maxstring = _SHORTLY.maxother = 200
 
 Text = str | int | UUID | Enum
+
+
+class Shape(NamedTuple):
+    """Records of one kind: the field they go by, the server's bounds of their texts, the fields that go as given.
+
+    `mark` goes before the JSON in the spool and says where the record is to be sent.
+    """
+
+    key: str
+    limits: Mapping[str, int]
+    as_given: frozenset[str]
+    mark: bytes = b""
+
+
+REQUEST = Shape("request_id", LIMITS, AS_GIVEN)
 
 
 class RequestFields(TypedDict, total=False):
@@ -81,23 +96,28 @@ class RequestFields(TypedDict, total=False):
 class Record(NamedTuple):
     """A line ready for the spool, the id it goes by, and the names of fields that are none."""
 
-    request_id: str
+    key: str
     line: bytes
     unknown: tuple[str, ...]
 
 
 def encode(fields: Mapping[str, object], source: str) -> Record:
     """The record of one call. Raises ValueError or TypeError where a number is none that JSON can say."""
-    said, unknown = _normal(fields)
-    now = time.time_ns()
-    if "request_id" not in said:
-        said["request_id"] = new_id(now)
+    said, unknown = normal(fields, REQUEST)
     said.setdefault("source", source)
     said.setdefault("status", "success")
     said.setdefault("execution_time", 0.0)
+    return finish(said, unknown, REQUEST)
+
+
+def finish(said: dict[str, object], unknown: list[str], shape: Shape) -> Record:
+    """The record of what is said, with an id and a time where it has none. Raises as `encode`."""
+    now = time.time_ns()
+    if shape.key not in said:
+        said[shape.key] = new_id(now)
     if "timestamp" not in said:
         said["timestamp"] = _clock(now)
-    return Record(str(said["request_id"]), seal(_json(said)), tuple(unknown))
+    return Record(str(said[shape.key]), seal(shape.mark + _json(said)), tuple(unknown))
 
 
 def seal(data: bytes) -> bytes:
@@ -131,16 +151,16 @@ def describe(error: BaseException) -> str:
     return (f"{kind}: {words}" if words else kind)[:MAX_ERROR]
 
 
-def _normal(fields: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+def normal(fields: Mapping[str, object], shape: Shape) -> tuple[dict[str, object], list[str]]:
     """The fields as the server takes them, and the names it does not know."""
     said: dict[str, object] = {}
     unknown: list[str] = []
     for name, value in fields.items():
         if value is None:
             continue
-        limit = LIMITS.get(name)
+        limit = shape.limits.get(name)
         if limit is None:
-            if name in AS_GIVEN:
+            if name in shape.as_given:
                 said[name] = value
             elif name == "timestamp":
                 said[name] = _moment(value)
@@ -149,7 +169,7 @@ def _normal(fields: Mapping[str, object]) -> tuple[dict[str, object], list[str]]
             continue
         text = value if type(value) is str else _text(value)
         if len(text) > limit or not text.isprintable():
-            text = _fitting(name, text, limit)
+            text = _fitting(name, text, limit, digested=name == shape.key)
         if text and not text.isspace():
             said[name] = text
     return said, unknown
@@ -161,11 +181,11 @@ def _text(value: object) -> str:
     return describe(value) if isinstance(value, BaseException) else str(value)
 
 
-def _fitting(name: str, text: str, limit: int) -> str:
-    """Text within the server's bounds. A long request id keeps a digest: two of them must not become one."""
+def _fitting(name: str, text: str, limit: int, *, digested: bool) -> str:
+    """Text within the server's bounds. A record's long id keeps a digest: two of them must not become one."""
     if name in LINES_ALLOWED:
         return text[:limit].replace("\0", "\ufffd")
-    if name == "request_id" and len(text) > limit:
+    if digested and len(text) > limit:
         digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         text = f"{text[: limit - len(digest) - 1]}-{digest}"
     return _CONTROL.sub("\ufffd", text[:limit])

@@ -9,16 +9,19 @@ alone.
 import random
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fleetpulse.client.answers import Outcome, Verdict, judge
+from fleetpulse.client.activities import MARK
+from fleetpulse.client.answers import Outcome, Verdict, judge, together
 from fleetpulse.client.complaints import Complaints, log
 from fleetpulse.client.segments import Batch
 from fleetpulse.client.spool import Spool
 from fleetpulse.client.tally import Tally
 from fleetpulse.client.transport import NDJSON, ExchangeError, Transport
 
-PATH = "/api/log-request"
+REQUESTS = "/api/log-request"
+ACTIVITIES = "/api/v1/group-ai/monitor/accounts/activity"
 BATCH_BYTES = 2**20
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
@@ -137,11 +140,24 @@ class Sender:
             self._wait(outcome)
 
     def _attempt(self, batch: Batch) -> Outcome:
+        """Sends each kind of record to its address; the batch is kept once every part is.
+
+        Where a part fails, all of it is sent again: what the server has by then, it knows by its id.
+        """
+        parts: list[Outcome] = []
+        for path, records in by_address(batch.records):
+            outcome = self._post(path, records)
+            if outcome.verdict is not Verdict.KEPT:
+                return outcome
+            parts.append(outcome)
+        return together(parts)
+
+    def _post(self, path: str, records: Sequence[bytes]) -> Outcome:
         try:
-            answer = self._transport.post(PATH, b"\n".join(batch.records), NDJSON)
+            answer = self._transport.post(path, b"\n".join(records), NDJSON)
         except ExchangeError as error:
             return Outcome(Verdict.LATER, str(error))
-        return judge(answer, len(batch.records))
+        return judge(answer, len(records))
 
     def _kept(self, batch: Batch, outcome: Outcome) -> None:
         self._tally.add("sent", outcome.stored)
@@ -186,3 +202,13 @@ class Sender:
         pause = BLOCKED_PAUSE if outcome.verdict is Verdict.BLOCKED else self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         self._kick.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+
+def by_address(records: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """Where to send which of the records, as the server takes them."""
+    calls = [record for record in records if not record.startswith(MARK)]
+    activities = [record.removeprefix(MARK) for record in records if record.startswith(MARK)]
+    if calls:
+        yield REQUESTS, calls
+    if activities:
+        yield ACTIVITIES, activities

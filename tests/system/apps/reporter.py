@@ -13,10 +13,16 @@ import time
 from fleetpulse.client import monitor
 
 BATCH = 20
+ACCOUNTS = os.environ.get("REPORT_ACTIVITIES") == "yes"
 
 
 def log(count: int) -> list[str]:
-    """Some calls that cost something, each by a user of its own; their ids."""
+    """Some calls that cost something, each by a user of its own, and as many activities if asked; their ids."""
+    return [*calls(count), *(activities(count) if ACCOUNTS else ())]
+
+
+def calls(count: int) -> list[str]:
+    """See `log`."""
     return [
         monitor.log(
             user_id=f"{os.getpid()}-{time.time_ns()}-{number}",
@@ -28,6 +34,12 @@ def log(count: int) -> list[str]:
         )
         for number in range(count)
     ]
+
+
+def activities(count: int) -> list[str]:
+    """See `log`; told apart from calls by what is before the id."""
+    ids = [monitor.activity(account_id=f"a{number % 3}", kind="message", count=2) for number in range(count)]
+    return [f"activity:{one}" for one in ids if one]
 
 
 def tell(ids: list[str]) -> None:

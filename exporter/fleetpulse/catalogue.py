@@ -353,6 +353,11 @@ CHAT_USERS = _metric("chat_users_online", "gauge", "Users with an open chat conn
 CHAT_LIMITED = _metric(
     "chat_limited_total", "counter", "Messages of clients that were dropped, as they sent too many; they were told."
 )
+CHAT_RECEIPTS_DROPPED = _metric(
+    "chat_receipts_dropped_total",
+    "counter",
+    "Receipts of chat messages that were given up as the journal could not take them; the messages stay `sent`.",
+)
 MAILBOX_MESSAGES = _metric("mailbox_messages", "gauge", "Messages that wait for people who are away.")
 MAILBOX_DROPPED = _metric(
     "mailbox_dropped_total",

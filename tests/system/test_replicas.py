@@ -206,6 +206,14 @@ async def test_a_session_is_one_over_both_replicas(replicas: Replicas) -> None:
         await anna.send(json.dumps({"type": "send_message", "session_id": "s1", "text": "from a"}))
         heard = await hear(ben, "new_message")
         assert (heard["message"]["text"], heard["message"]["user_id"]) == ("from a", "anna")
+        about = {"message_id": heard["message"]["message_id"], "user_id": "ben", "session_id": "s1"}
+        delivered = await fate(anna, "delivered")  # ben's client answers at b; the message is a's
+        assert delivered == delivered | about
+        await ben.send(json.dumps({"type": "read", "message_id": about["message_id"]}))
+        read = await fate(anna, "read")
+        assert read == read | about
+        stored = "/api/v1/chat/sessions/s1/messages"
+        await until(lambda: [each["status"] for each in a.get(stored)["messages"]] == ["read"])
         await ben.send(json.dumps({"type": "typing", "session_id": "s1", "is_typing": True}))
         assert (await hear(anna, "typing"))["user_id"] == "ben"
         online = "/api/v1/websocket/online-users"
@@ -213,6 +221,12 @@ async def test_a_session_is_one_over_both_replicas(replicas: Replicas) -> None:
             await until(lambda exporter=exporter: {"anna", "ben"} <= names(exporter.get(online)))
     for exporter in (a, b):
         await until(lambda exporter=exporter: not names(exporter.get(online)))
+
+
+async def fate(socket: ClientConnection, status: str) -> dict[str, Any]:
+    while (update := await hear(socket, "message_status_update"))["status"] != status:
+        pass
+    return update
 
 
 def names(answer: Any) -> set[str]:

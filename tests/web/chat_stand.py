@@ -183,7 +183,7 @@ class ChatStand:
         self, category: str, kind: str, *, actor: str = "", subject: str = "", detail: Mapping[str, Any] = {}
     ) -> None:
         assert category == "connection"
-        assert detail["connection_id"]
+        assert detail["message_id" if kind == "message_status_changed" else "connection_id"]
         self.happened.append((kind, actor, subject))
 
 

@@ -1,21 +1,26 @@
 """Stored chat messages, as they are asked for: small look-ups on the loop, pages on a thread."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from typing import NamedTuple
 
-from fleetpulse.journal import MESSAGES, Journal, MessageRow, Numbered
+from fleetpulse.journal import MESSAGES, Journal, MessageRow
 from fleetpulse.journal.conversations import before_last, message_by_id, messages_before
+from fleetpulse.journal.receipts import Fate, Sent, fates
 
 END = 2**62
 READERS = 4
 
 
 class Conversation(NamedTuple):
-    """Messages of a session, the newest first; the next page has those before the id `next_id`."""
+    """Messages of a session by their ids, the newest first, and what became of each.
 
-    rows: Sequence[MessageRow]
+    The next page has those before the id `next_id`.
+    """
+
+    rows: Mapping[int, MessageRow]
+    fates: Mapping[int, Fate]
     next_id: int | None
 
 
@@ -33,8 +38,13 @@ class Archive:
 
     def find(self, message_id: str) -> MessageRow | None:
         """One message."""
+        found = self.numbered(message_id)
+        return None if found is None else found[1]
+
+    def numbered(self, message_id: str) -> tuple[int, MessageRow] | None:
+        """One message, after its id in the journal."""
         found = message_by_id(self._reader, message_id)
-        return found.row if found is not None and isinstance(found.row, MessageRow) else None
+        return (found.number, found.row) if found is not None and isinstance(found.row, MessageRow) else None
 
     def before_last(self, session_id: str, count: int) -> int:
         """The position after which a session's last `count` messages come."""
@@ -45,10 +55,16 @@ class Archive:
     async def page(self, session_id: str, limit: int, before: int | None, text: str | None) -> Conversation:
         """A page of a session's messages, those that hold `text` where it is given."""
         async with self._places:
-            found = await asyncio.to_thread(self._read, session_id, limit + 1, before or END, text)
-        rows = [each.row for each in found if isinstance(each.row, MessageRow)]
-        return Conversation(rows[:limit], found[limit - 1].number if len(found) > limit else None)
+            return await asyncio.to_thread(self._read, session_id, limit, before or END, text)
 
-    def _read(self, session_id: str, limit: int, before: int, text: str | None) -> Sequence[Numbered]:
+    def _read(self, session_id: str, limit: int, before: int, text: str | None) -> Conversation:
         with closing(self._journal.reader()) as connection:
-            return messages_before(connection, session_id, before, limit, text)
+            found = messages_before(connection, session_id, before, limit + 1, text)
+            rows = {each.number: each.row for each in found[:limit] if isinstance(each.row, MessageRow)}
+            known = fates(connection, rows)
+        return Conversation(rows, known, found[limit - 1].number if len(found) > limit else None)
+
+
+def sent(number: int, row: MessageRow) -> Sent:
+    """A stored message as its receipts know it."""
+    return Sent(number, row.message_id, row.session_id, row.user_id, row.recipient)

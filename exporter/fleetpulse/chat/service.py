@@ -14,11 +14,13 @@ from fleetpulse.chat.encoders import EventEncoder, InboxEncoder, MessageEncoder,
 from fleetpulse.chat.mailbox import Mailbox
 from fleetpulse.chat.receipts import Receipts
 from fleetpulse.chat.routing import Router
+from fleetpulse.chat.senders import Senders
 from fleetpulse.chat.signs import Signs
 from fleetpulse.chat.writing import Writing
 from fleetpulse.config import Settings
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, Row, Table, rfc3339
+from fleetpulse.journal.receipts import Receipt
 from fleetpulse.live import Hub
 from fleetpulse.live.bus import Bus
 from fleetpulse.live.presence import Claims, Connection, Presence
@@ -64,12 +66,16 @@ class Chat:
         self.writing = Writing(journal, self.archive, self.mailbox, clock)
         self.router = Router(hub, self.presence, self.mailbox, self.writing, bus)
         self.signs = Signs(hub, bus, settings.chat, clock)
-        self.receipts = Receipts(self.router, clock)
+        senders = Senders(settings.chat, self.router, self.presence, self.mailbox)
+        self.receipts = Receipts(
+            journal, self.archive, senders, self.signs, hub, bus, instruments, self.changed, clock
+        )
         self.stats: Stats = self.presence.totals
         self.limited = instruments.counter(catalogue.CHAT_LIMITED)
         self.encoders = Encoders()
         topics.declare(hub, journal, self.signs.of, lambda _topic: [self._stats_update()])
         self.mailbox.restore()
+        self.receipts.restore()
         self.mailbox.on_received(self.receipts.mail)
         self.presence.listen(self)
         instruments.gauge(catalogue.CHAT_SESSIONS).set_function(lambda: len(self.presence.sessions()))
@@ -90,6 +96,7 @@ class Chat:
     async def stop(self) -> None:
         """Writes the receipts that came; call it once the connections are closed, before the journal stops."""
         await self.mailbox.drain()
+        await self.receipts.drain()
         self.archive.close()
 
     # What happens (presence.Listener) ------------------------------------------------------------------------
@@ -129,6 +136,13 @@ class Chat:
         """Tells the log of events of something that a connection did."""
         known = {"connection_id": connection.connection_id, "endpoint": connection.endpoint}
         self.tell(CONNECTION, kind, actor=connection.user_id, subject=subject, detail=known | detail)
+
+    def changed(self, receipt: Receipt) -> None:
+        """Tells the log of events that a message was delivered or read."""
+        message = receipt.message
+        detail = {"message_id": message.message_id, "status": receipt.fate, "sender": message.sender}
+        place = message.session_id or message.recipient or ""
+        self.tell(CONNECTION, "message_status_changed", actor=receipt.user_id, subject=place, detail=detail)
 
     # Timers --------------------------------------------------------------------------------------------------
     async def _ping_regularly(self) -> None:

@@ -8,17 +8,18 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fleetpulse.auth import Role
 from fleetpulse.chat import messages, requests
 from fleetpulse.chat.backlog import Backlog
 from fleetpulse.chat.encoders import name_of, proven
+from fleetpulse.chat.receipts import Proven
 from fleetpulse.chat.service import Chat
 from fleetpulse.chat.talk import TalkSession, tagged
 from fleetpulse.chat.topics import BROADCASTS, CHAT, INBOX, SIGNS
-from fleetpulse.chat.writing import EVERYONE
+from fleetpulse.chat.writing import EVERYONE, WRITTEN
 from fleetpulse.errors import (
     FleetpulseError,
     ForbiddenError,
@@ -57,6 +58,7 @@ class ChatSession(TalkSession):
         self._known = received
         self._inbox = f"{INBOX}/{connection.user_id}"
         self._proofs = {name_of(self._inbox): self._inbox}
+        self._begun: dict[str, Mapping[str, int]] = {}  # of each session, what came before this connection
         self._waiting: set[asyncio.Task[None]] = set()
         self._backlog: Backlog | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -83,9 +85,11 @@ class ChatSession(TalkSession):
             return
         if topic == self._inbox:
             self._has(proof.offset, told=self._known is None)
-        elif proof.epoch == self._chat.journal.epoch:
-            upto = min(proof.offset, self._place(topic))
-            self._chat.receipts.proved(topic.partition("/")[2], self._connection.user_id, upto)
+        else:
+            session_id = topic.partition("/")[2]
+            begun = self._begun[topic].get(proof.epoch, 0)
+            upto = min(proof.offset, self._place(topic, proof.epoch))
+            self._chat.receipts.proved(Proven(proof.epoch, session_id, self._user_id, begun, upto))
 
     def _has(self, offset: int, *, told: bool) -> None:
         """The client has its inbox up to an offset, but no further than it was sent.
@@ -99,9 +103,9 @@ class ChatSession(TalkSession):
         if backlog is not None:
             backlog.proved(upto)
 
-    def _place(self, topic: str) -> int:
+    def _place(self, topic: str, epoch: str | None = None) -> int:
         """Up to where a topic was sent."""
-        return self._hub.places(self._client).get(topic, {}).get(self._chat.journal.epoch, 0)
+        return self._hub.places(self._client).get(topic, {}).get(epoch or self._chat.journal.epoch, 0)
 
     # The beginning -------------------------------------------------------------------------------------------
     def _established(self) -> dict[str, Any]:
@@ -164,7 +168,15 @@ class ChatSession(TalkSession):
         self._hub.subscribe(self._client, topic, encoders.session, resume=place, tag=told)
         self._hub.subscribe(self._client, signs, encoders.plain)
         self._proofs[name_of(topic)] = topic
+        self._begun[topic] = {} if resume is not None else place
         self._chat.has_joined(self._connection, session_id)
+        if resume is not None:
+            self._resumed(session_id, place)
+
+    def _resumed(self, session_id: str, place: Mapping[str, int]) -> None:
+        """Who goes on from somewhere has what came before."""
+        for epoch, offset in place.items():
+            self._chat.receipts.proved(Proven(epoch, session_id, self._user_id, 0, offset))
 
     def _last(self, session_id: str, history: int | None) -> dict[str, int]:
         """The position after which the messages come that a newcomer is shown."""
@@ -187,6 +199,7 @@ class ChatSession(TalkSession):
             if name in self._client.subscriptions:
                 self._hub.unsubscribe(self._client, name)
         self._proofs.pop(name_of(topic), None)
+        self._begun.pop(topic, None)
         self._chat.has_left(self._connection, session_id)
         self._answer({"type": "session_left", "session_id": session_id} | more, tag)
 
@@ -242,9 +255,9 @@ class ChatSession(TalkSession):
     def _message_id(self, client_message_id: str | None) -> str:
         """The same one for the same user and client id, so that a message that is sent again is known."""
         if client_message_id is None:
-            return f"m_{secrets.token_hex(12)}"
+            return f"{WRITTEN}{secrets.token_hex(12)}"
         known = f"{self._user_id}\0{client_message_id}".encode()
-        return f"m_{hashlib.sha256(known).hexdigest()[:32]}"
+        return f"{WRITTEN}{hashlib.sha256(known).hexdigest()[:32]}"
 
     def _type(self, request: requests.Typing) -> None:
         session_id = self._joined(request.session_id)
@@ -261,21 +274,10 @@ class ChatSession(TalkSession):
             self._chat.happened("ai_processing_failed", self._connection, session_id, message=request.message)
 
     def _read(self, request: requests.Status) -> None:
-        """Tells a message's sender that it was read, and the session."""
-        row = self._chat.archive.find(request.message_id)
-        mine = row is not None and (
-            row.session_id in self._connection.sessions or row.recipient in (self._user_id, EVERYONE)
-        )
-        if row is None or not mine:
+        """Notes that a message was read; the session hears of it at once."""
+        sessions = self._connection.sessions
+        if not self._chat.receipts.note(request.message_id, request.status, self._user_id, sessions):
             raise NotFoundError("no such message in what is joined here")
-        if row.session_id is not None and request.status == "read":
-            self._chat.signs.read(row.session_id, self._user_id, row.message_id)
-        if row.session_id is None or not self._chat.presence.is_in(row.user_id, row.session_id):
-            now = self._chat.clock()
-            update = messages.status_update(row.message_id, request.status, now, user_id=self._user_id)
-            self._chat.router.push(row.user_id, update)
-        about = {"message_id": row.message_id, "status": request.status}
-        self._chat.happened("message_status_changed", self._connection, row.session_id or "", **about)
 
     def _acknowledge(self, request: requests.Received) -> None:
         if request.epoch not in (None, self._chat.journal.epoch):

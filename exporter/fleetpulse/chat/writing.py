@@ -19,6 +19,7 @@ from fleetpulse.signals import ChatMessage
 
 DIRECT = "chat"
 EVERYONE = "*"
+WRITTEN = "m_"  # what ids of messages begin with that users wrote
 
 
 class Written(NamedTuple):

@@ -119,6 +119,16 @@ MIGRATIONS: tuple[str, ...] = (
         recipient TEXT
     );
     CREATE INDEX messages_session ON messages (session_id, id) WHERE session_id IS NOT NULL;
+    CREATE TABLE receipts (
+        message INTEGER PRIMARY KEY,
+        delivered_at REAL,
+        delivered_to TEXT,
+        read_at REAL,
+        read_by TEXT
+    );
+    CREATE TRIGGER messages_receipts AFTER DELETE ON messages BEGIN
+        DELETE FROM receipts WHERE message = old.id;
+    END;
     CREATE TABLE activities (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         activity_id TEXT NOT NULL UNIQUE,

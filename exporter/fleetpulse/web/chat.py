@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from aiohttp import web
 from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
@@ -89,7 +89,11 @@ class HistoryQuery(Query):
 
 
 class StoredMessage(TypedDict):
-    """A stored message; what it does not have is left out."""
+    """A stored message; what it does not have is left out.
+
+    `status` says how far it got: `delivered` to a client of somebody else, `read` by somebody else. Messages to
+    everyone stay `sent` until one has read them.
+    """
 
     message_id: str
     received_at: datetime
@@ -97,6 +101,7 @@ class StoredMessage(TypedDict):
     kind: str
     user_id: str
     text: str
+    status: Literal["sent", "delivered", "read"]
     session_id: NotRequired[str]
     recipient: NotRequired[str]
     metadata: NotRequired[dict[str, Any]]
@@ -212,7 +217,9 @@ class ChatEndpoints:
             raise ForbiddenError("this session is not among those of the credential")
         before = int(query.cursor, 16) if query.cursor else None
         found = await self._chat.archive.page(session_id, query.limit, before, query.q or None)
-        shown = [message_json(row.as_json()) for row in found.rows]
+        shown = [
+            message_json(row.as_json()) | {"status": found.fates[number]} for number, row in found.rows.items()
+        ]
         cursor = None if found.next_id is None else f"{found.next_id:x}"
         return json_answer({"session_id": session_id, "messages": shown, "next_cursor": cursor})
 

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.cluster.peers import Peer, Peers
@@ -24,8 +25,10 @@ from fleetpulse.fleet import Agent, Change, Fleet
 STATES = "agents.states"
 TELL_SECONDS = 0.15
 BATCH_AGENTS = 100
+MOST_AGENTS = 1_000  # of one message; more than any version sends
 STEP_AGENTS = 250  # agents shown anew before others get their turn
 CROWDED_SECONDS = 0.1
+_STATE = TypeAdapter(Agent)
 
 
 class AgentRelay:
@@ -134,14 +137,18 @@ class AgentRelay:
         """An agent whose `replica` is empty was heard by the sender."""
         sender = str(payload["epoch"])
         changes: list[Change] = []
-        for state in payload["agents"]:
+        broken = 0
+        for state in payload["agents"][:MOST_AGENTS]:
             try:
-                agent = Agent(**state)
-            except TypeError:  # of another version
+                agent = _STATE.validate_python(state)
+            except ValidationError:  # of another version
+                broken += 1
                 continue
             heard_by = agent.replica or sender
             changes += self._fleet.learn(agent, "" if heard_by == self._epoch else heard_by)
         self._tell(changes)
+        if broken:
+            raise ValueError(f"{broken} of {len(payload['agents'])} agents are none")
 
 
 def _weight(epoch: str, agent_id: str) -> bytes:

@@ -5,6 +5,7 @@ A batch is JSON: `{"epoch", "table", "after", "upto", "rows": [[id, column, …]
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,6 +15,7 @@ from fleetpulse.journal.rows import TABLES
 
 BATCH_ROWS = 256
 BATCH_BYTES = 256 * 2**10
+MAX_ID = 2**63 - 1
 _TABLES = {table.name: table for table in TABLES}
 
 
@@ -48,8 +50,27 @@ def unpacked(payload: Mapping[str, Any]) -> Batch:
     """
     table = _TABLES[payload["table"]]
     width = len(table.columns) + 1
-    rows = [Numbered(int(row[0]), table.row(*row[1:width])) for row in payload["rows"]]
-    return Batch(str(payload["epoch"]), table, int(payload["after"]), int(payload["upto"]), rows)
+    after, upto = row_id(payload["after"]), row_id(payload["upto"])
+    if len(payload["rows"]) > BATCH_ROWS:
+        raise ValueError(f"{len(payload['rows'])} rows are too many for one batch")
+    rows = [Numbered(row_id(row[0]), table.row(*map(_plain, row[1:width]))) for row in payload["rows"]]
+    places = [after, *(each.number for each in rows), upto + 1]
+    if any(later <= earlier for earlier, later in pairwise(places)):
+        raise ValueError("the rows are not those between `after` and `upto`, in order")
+    return Batch(str(payload["epoch"]), table, after, upto, rows)
+
+
+def row_id(value: object) -> int:
+    """An id that came over the bus; raises ValueError for what cannot be one."""
+    if type(value) is not int or not 0 <= value <= MAX_ID:
+        raise ValueError(f"no id of a row: {str(value)[:100]}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        raise TypeError("a column holds neither an array nor an object")
+    return value
 
 
 def _payload(epoch: str, table: Table, after: int, upto: int, rows: Sequence[bytes]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ FIRST_RETRY_SECONDS = 0.25
 MAX_DOUBLINGS = 16
 CANCEL_SECONDS = 0.1
 GOODBYE_SECONDS = 1.0
+COMPLAIN_SECONDS = 10.0  # between two lines in the log about one channel
+MAX_FRAME_BYTES = 64 * 2**20  # longer than the longest row: what is larger is not parsed
 LOST = (RedisError, OSError, ValueError)  # ValueError: a password file that is no text
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class RedisBus:
         self._connection: Connection | None = None
         self._heard_at = 0.0
         self._failures = 0
+        self._quiet_until: dict[str, float] = {}
         self._instrument(instruments)
 
     @property
@@ -158,23 +161,31 @@ class RedisBus:
 
     def _take(self, body: bytes) -> None:
         try:
-            frame = orjson.loads(body)
+            frame = _loaded(body)
             run_id, channel, payload = frame["run"], frame["channel"], frame["payload"]
-        except (ValueError, TypeError, KeyError):
-            log.warning("a message on the bus is none of ours: %r", body[:100])
-            self._broken.inc()
+        except (ValueError, TypeError, KeyError) as error:
+            self._complain("", error, "a message on the bus is none of ours: %r", body[:100])
             return
         if run_id == self.run_id:
             return
         self._received.inc()
-        handler = self._handlers.get(channel)
+        handler = self._handlers.get(channel) if isinstance(channel, str) else None
         if handler is None:  # a newer version's
             return
         try:
             handler(payload)
-        except Exception:
-            log.exception("a message of replica %s on %s has no effect", frame.get("replica"), channel)
-            self._broken.inc()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one message's
+            self._complain(
+                channel, error, "a message of replica %.200s on %s has no effect", frame.get("replica"), channel
+            )
+
+    def _complain(self, channel: str, error: Exception, text: str, *values: object) -> None:
+        """Counts a message that is not understood; says so too, but not of each one."""
+        self._broken.inc()
+        now = self._timer()
+        if now >= self._quiet_until.get(channel, now):
+            self._quiet_until[channel] = now + COMPLAIN_SECONDS
+            log.warning(text, *values, exc_info=error)
 
     # The connection's life -----------------------------------------------------------------------------------
     async def _session(self) -> None:
@@ -227,6 +238,12 @@ class RedisBus:
             for way in ("sent", "received", "dropped", "broken")
         )
         self._sent, self._received, self._dropped, self._broken = messages
+
+
+def _loaded(body: bytes) -> Any:
+    if len(body) > MAX_FRAME_BYTES:
+        raise ValueError(f"{len(body)} bytes are too many for a message")
+    return orjson.loads(body)
 
 
 async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from fleetpulse.cluster.batches import packed, unpacked
+from fleetpulse.cluster.batches import Batch, packed, row_id, unpacked
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.cluster.peers import Peers
 from fleetpulse.errors import LimitedError, OverloadedError
@@ -148,19 +148,24 @@ class MailRelay:
         """The other replica has stored some: they need not wait here, and the next may go."""
         user_id = str(payload["user"])
         if payload["epoch"] == self._journal.epoch:
+            upto = row_id(payload["upto"])
+            if upto > self._journal.newest_id(MAILBOX):
+                raise ValueError("mail that was never here is said to have moved")
             self._offered.pop(user_id, None)
-            self._box.moved(user_id, int(payload["upto"]))
+            self._box.moved(user_id, upto)
             self._wake.set()
 
     # To here -------------------------------------------------------------------------------------------------
     def _take(self, payload: Mapping[str, Any]) -> None:
+        user_id, run_id, batch = str(payload["user"]), str(payload["run"]), unpacked(payload)
+        if not all(isinstance(each.row, MailRow) and each.row.user_id == user_id for each in batch.rows):
+            raise ValueError("this is not one user's mail")
         if len(self._storing) < MAX_WAITING:
-            task = asyncio.get_running_loop().create_task(self._store(payload))
+            task = asyncio.get_running_loop().create_task(self._store(user_id, run_id, batch))
             self._storing.add(task)
             task.add_done_callback(self._storing.discard)
 
-    async def _store(self, payload: Mapping[str, Any]) -> None:
-        user_id, batch = str(payload["user"]), unpacked(payload)
+    async def _store(self, user_id: str, run_id: str, batch: Batch) -> None:
         origin = batch.epoch, user_id
         try:
             await self._keep(origin, batch.rows)
@@ -169,7 +174,7 @@ class MailRelay:
         upto = self._came.get(origin, 0)
         if upto:
             answer = {"epoch": batch.epoch, "user": user_id, "upto": upto}
-            self._bus.send_to(str(payload["run"]), MOVED, answer)
+            self._bus.send_to(run_id, MOVED, answer)
 
     async def _keep(self, origin: tuple[str, str], rows: Sequence[Numbered]) -> None:
         for each in rows:

@@ -9,9 +9,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from fleetpulse import catalogue
+from fleetpulse.cluster.batches import row_id
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.config import Cluster
 from fleetpulse.instruments import Instruments
@@ -20,6 +22,8 @@ HERE = "cluster.here"
 BYE = "cluster.bye"
 ANNOUNCE_SECONDS = 1.0
 MAX_PEERS = 64
+MAX_TABLES = 64
+MAX_NAME = 256
 log = logging.getLogger(__name__)
 
 
@@ -110,13 +114,14 @@ class Peers:
             self.announce()
 
     def _heard(self, payload: Mapping[str, Any]) -> None:
-        run_id, epoch = str(payload["run"]), str(payload["epoch"])
+        run_id, epoch = _name(payload["run"]), _name(payload["epoch"])
+        tops = {_name(table): row_id(top) for table, top in islice(payload["tops"].items(), MAX_TABLES)}
         if epoch == self._epoch or run_id in self._replaced:
-            self._warn(run_id, str(payload["replica"]))
+            self._warn(run_id, _name(payload["replica"]))
             return
-        peer = self._peers.get(run_id) or self._meet(run_id, str(payload["replica"]), epoch)
+        peer = self._peers.get(run_id) or self._meet(run_id, _name(payload["replica"]), epoch)
         if peer is not None:
-            peer.tops, peer.heard = payload["tops"], self._timer()
+            peer.tops, peer.heard = tops, self._timer()
             self._each(lambda watcher: watcher.announced(peer))
 
     def _meet(self, run_id: str, replica: str, epoch: str) -> Peer | None:
@@ -152,3 +157,9 @@ class Peers:
                 call(watcher)
             except Exception:
                 log.exception("one who watches the replicas failed")
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
+        raise ValueError(f"no name: {str(value)[:100]}")
+    return value

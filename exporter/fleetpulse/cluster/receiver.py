@@ -121,9 +121,13 @@ class Receiver:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
             self._wake.clear()
-            for epoch, origin in self._origins.items():
-                self._ask(epoch, origin)
+            self.ask()
             await asyncio.sleep(PACE_SECONDS)
+
+    def ask(self) -> None:
+        """Asks every replica that has more, and is not being asked already, for the next page."""
+        for epoch, origin in self._origins.items():
+            self._ask(epoch, origin)
 
     def _ask(self, epoch: str, origin: _Origin) -> None:
         now = self._timer()
@@ -149,6 +153,8 @@ class Receiver:
             return
         if payload.get("answer") and origin.asked is stream:
             origin.asked = None
+            if batch.upto <= stream.top:  # it has no more, whatever was announced
+                stream.known = stream.top
         stream.known = max(stream.known, batch.upto)
         if batch.after > stream.top:
             if len(stream.stash) < MAX_STASHED:

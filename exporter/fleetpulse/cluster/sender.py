@@ -6,13 +6,14 @@ from the journal, by a thread. Refuses more than a few questions at once: who as
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
 from fleetpulse import catalogue
-from fleetpulse.cluster.batches import packed
+from fleetpulse.cluster.batches import packed, row_id
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal, Numbered, Row, Table, rows_after
@@ -24,6 +25,7 @@ PAGE_ROWS = 512
 MAX_WAITING_ROWS = 32_768
 MAX_QUESTIONS = 64
 _TABLES = {table.name: table for table in KEPT}  # mail goes another way
+log = logging.getLogger(__name__)
 
 
 class _News(NamedTuple):
@@ -88,11 +90,18 @@ class Sender:
             self._asked.clear()
             while self._questions:
                 question = self._questions.pop(next(iter(self._questions)))
-                payloads = await asyncio.to_thread(self._read, question)
-                for number, payload in enumerate(payloads, 1):
-                    last = {"answer": number == len(payloads)}
-                    self._bus.send_to(question.run_id, ROWS, payload | last)
-                self._answered.inc()
+                await self._answer(question)
+
+    async def _answer(self, question: _Question) -> None:
+        try:
+            payloads = await asyncio.to_thread(self._read, question)
+        except Exception:  # who asked asks again; the others' questions are answered all the same
+            log.exception("rows of %s cannot be read for another replica", question.table.name)
+            self._refused.inc()
+            return
+        for number, payload in enumerate(payloads, 1):
+            self._bus.send_to(question.run_id, ROWS, payload | {"answer": number == len(payloads)})
+        self._answered.inc()
 
     async def _tell(self, news: _News) -> None:
         table, rows, first = news
@@ -120,7 +129,7 @@ class Sender:
     def _ask(self, payload: Mapping[str, Any]) -> None:
         if payload["epoch"] != self._journal.epoch:
             return
-        question = _Question(str(payload["run"]), _TABLES[payload["table"]], int(payload["after"]))
+        question = _Question(str(payload["run"]), _TABLES[payload["table"]], row_id(payload["after"]))
         where = question.run_id, question.table.name
         if where not in self._questions and len(self._questions) >= MAX_QUESTIONS:
             self._refused.inc()

@@ -41,15 +41,18 @@ class Person:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.socket = socket
         self.passed: list[dict[str, Any]] = []
+        self.said = self.heard = 0
         self._came: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         async for message in self.socket:
+            self.heard += 1
             self._came.put_nowait(json.loads(message.data))
         self._came.put_nowait(None)
 
     async def say(self, type_: str, **fields: Any) -> None:
+        self.said += 1
         await self.socket.send_json({"type": type_, **fields})
 
     async def next(self) -> dict[str, Any]:

@@ -11,6 +11,17 @@ from tests.web.live_stand import until
 from fleetpulse import catalogue
 from fleetpulse.auth import Role
 
+PASSING = (
+    "connection_established",
+    "user_status_update",
+    "new_message",
+    "message_status_update",
+    "typing",
+    "stats_update",
+    "error",
+    "notification",
+)
+
 
 # Talking ----------------------------------------------------------------------------------------------------------
 async def test_a_message_reaches_who_has_joined_and_its_fate_comes_back(chat_serve: ChatServe) -> None:
@@ -316,6 +327,36 @@ async def test_who_comes_and_goes_is_told_to_the_session_and_the_event_log(chat_
     assert (await anna.hear("user_status_update", user_id="ben"))["status"] == "offline"
     kinds = [kind for kind, actor, _ in stand.happened if actor == "ben"]
     assert kinds == ["user_connected"] * 2 + ["session_joined"] * 2 + ["session_left", "user_disconnected"] * 2
+
+
+async def test_the_statistics_count_every_message_whatever_way_it_went(chat_serve: ChatServe) -> None:
+    stand = await chat_serve(auth=AUTH)
+    await stand.chat.router.to_user("ben", {"type": "notification", "notification": {"id": "waits"}})
+    boss = await stand.open(MONITOR, headers=stand.bearer("boss", Role.ADMIN))
+    people = [await stand.open(headers=stand.bearer(user, Role.OPERATOR, sessions="*")) for user in ("anna", "ben")]
+    anna, ben = people
+    for person in people:
+        await person.join("s1")
+    for number in range(5):
+        await anna.say("send_message", session_id="s1", text=str(number))
+    await anna.say("send_message", target="broadcast", text="all")
+    await anna.say("send_message", user_id="ben", text="psst")
+    await ben.say("typing", session_id="s1")
+    await ben.say("nonsense")
+    await ben.say("auth", token=stand.token("ben", Role.OPERATOR, sessions="*"))
+    await ben.hear("authenticated")
+    await anna.hear("message_status_update", status="delivered", recipient="ben")
+    again = await stand.open(headers=stand.bearer("cleo", sessions="*"))
+    await again.join("s1", resume={"epoch": stand.journal.epoch, "offset": 2})
+    everyone = [boss, *people, again]
+    await stand.chat.receipts.drain()
+    for person in everyone:
+        await person.nothing_but(*PASSING)
+    counts = stand.chat.presence.counts
+    await until(lambda: counts.sent == sum(person.heard for person in everyone))
+    assert counts.received == sum(person.said for person in everyone)
+    assert (counts.errors, counts.connections, counts.disconnections) == (1, 4, 0)
+    assert again.heard >= 6  # established, joined, three that it missed, a pong
 
 
 async def test_silence_for_a_minute_closes_and_any_sign_of_life_counts(chat_serve: ChatServe) -> None:

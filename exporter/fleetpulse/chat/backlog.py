@@ -62,7 +62,12 @@ class Backlog:
         if frames:
             frames.append(wire.ping(proof(self._topic, self._journal.epoch, rows[-1].offset)))
             self._client.write_opening(b"".join(frames))
+            self._count(len(rows))
         self.sent = upto
+
+    def _count(self, messages: int) -> None:
+        if self._encoder.sends is not None:
+            self._encoder.sends.sent += messages
 
     async def _until_proved(self, offset: int) -> None:
         while self._proved < offset and not self._client.closed:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from fleetpulse.chat.messages import new_message
-from fleetpulse.live.encoders import Encoder
+from fleetpulse.live.encoders import Encoder, Sends
 from fleetpulse.live.messages import Message, dumps
 from fleetpulse.live.topics import Positions, Topic
 
@@ -16,7 +16,14 @@ NAME_BYTES = 8
 PROOF = re.compile(rb"([0-9a-f]{16}):([!-9;-~]{1,64}):([0-9]{1,19})")
 
 
-class MessageEncoder(Encoder):
+class ChatEncoder(Encoder):
+    """Base: what is sent through it is a message of the chat endpoints."""
+
+    def __init__(self, sends: Sends) -> None:
+        self.sends = sends
+
+
+class MessageEncoder(ChatEncoder):
     """Stored messages as `new_message`, each with its place: `offset`, and `epoch` where that is another replica's.
 
     `gap` names offsets that are lost to this client.
@@ -49,7 +56,7 @@ class SessionEncoder(MessageEncoder):
         return [orjson.dumps(joined | {"recovered": recovered} | (tag or {}))]
 
 
-class InboxEncoder(Encoder):
+class InboxEncoder(ChatEncoder):
     """What is addressed to a user: the message itself, with its place."""
 
     receipts = True
@@ -67,7 +74,7 @@ class InboxEncoder(Encoder):
         return _placed(dict(message.fields), message)
 
 
-class PlainEncoder(Encoder):
+class PlainEncoder(ChatEncoder):
     """Topics whose data are the document's messages already."""
 
     def snapshot(self, topic: Topic, items: Sequence[Any]) -> list[bytes]:  # noqa: ARG002 - an interface

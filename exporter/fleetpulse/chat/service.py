@@ -23,6 +23,7 @@ from fleetpulse.journal import Journal, Row, Table, rfc3339
 from fleetpulse.journal.receipts import Receipt
 from fleetpulse.live import Hub
 from fleetpulse.live.bus import Bus
+from fleetpulse.live.encoders import Sends
 from fleetpulse.live.presence import Claims, Connection, Presence
 
 CONNECTION = "connection"
@@ -72,7 +73,7 @@ class Chat:
         )
         self.stats: Stats = self.presence.totals
         self.limited = instruments.counter(catalogue.CHAT_LIMITED)
-        self.encoders = Encoders()
+        self.encoders = Encoders(self.presence.counts)
         topics.declare(hub, journal, self.signs.of, lambda _topic: [self._stats_update()])
         self.mailbox.restore()
         self.receipts.restore()
@@ -159,6 +160,7 @@ class Chat:
             if client is not None and client.backlog <= client.high:
                 connection.last_ping = now
                 client.write(client.wire.frame(data))
+                self.presence.counts.sent += 1
             if number % STEP == 0:
                 await asyncio.sleep(0)
 
@@ -175,9 +177,9 @@ class Chat:
 class Encoders:
     """How chat connections see topics: one of each, so that all connections share the bytes."""
 
-    def __init__(self) -> None:
-        self.session = SessionEncoder()
-        self.inbox = InboxEncoder()
-        self.messages = MessageEncoder()
-        self.plain = PlainEncoder()
-        self.events = EventEncoder()
+    def __init__(self, sends: Sends) -> None:
+        self.session = SessionEncoder(sends)
+        self.inbox = InboxEncoder(sends)
+        self.messages = MessageEncoder(sends)
+        self.plain = PlainEncoder(sends)
+        self.events = EventEncoder(sends)

@@ -166,6 +166,7 @@ class ChatSession(TalkSession):
         told = {"resumed": resume is not None, "members": self._members(session_id)} | tagged(tag)
         encoders = self._chat.encoders
         self._hub.subscribe(self._client, topic, encoders.session, resume=place, tag=told)
+        self._chat.presence.counts.sent += 1  # session_joined
         self._hub.subscribe(self._client, signs, encoders.plain)
         self._proofs[name_of(topic)] = topic
         self._begun[topic] = {} if resume is not None else place

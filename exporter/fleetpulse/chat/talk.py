@@ -4,6 +4,7 @@ Promises: no message whatever raises or ends the connection, but too many of the
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from fleetpulse import __version__
@@ -71,8 +72,14 @@ class TalkSession(Session):
             self._fail(error, **tagged(request.id))
 
     def refused(self, error: FleetpulseError, tag: Tag = None) -> None:
-        """Tells the client of an error that a message of its caused."""
+        """Tells the client of an error that a message of its caused, which `received` did not see."""
+        self._chat.presence.counts.received += 1
         self._fail(error, **tagged(tag))
+
+    def renewed(self, dropped: Sequence[str], tag: Tag) -> None:
+        """The client has shown a newer credential."""
+        self._chat.presence.counts.received += 1
+        super().renewed(dropped, tag)
 
     def ponged(self, payload: bytes) -> None:
         """A sign of life."""
@@ -116,6 +123,7 @@ class TalkSession(Session):
         self._strikes += 1
         self._chat.limited.inc()
         if self._strikes > self._chat.settings.chat.flood_strikes:
+            self._chat.presence.counts.errors += 1
             self._hub.refused(self._client, Cause.FLOOD.name.lower())
             self._hub.close(self._client, Cause.FLOOD)
         else:
@@ -130,8 +138,11 @@ class TalkSession(Session):
         self._send(messages.error(error) | more)
 
     def _answer(self, message: dict[str, Any], tag: Tag) -> None:
-        self._chat.presence.counts.sent += 1
         self._send(message | tagged(tag))
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._chat.presence.counts.sent += not self._client.closed
+        super()._send(message)
 
 
 class MonitorSession(TalkSession):

@@ -19,7 +19,7 @@ class Opening(NamedTuple):
     """What a newcomer gets before the live stream.
 
     `begun` is where it stands before `frames`, `seen` after them. `behind`: what is missing is read from the
-    history.
+    history. `messages` is how many the frames are.
     """
 
     begun: Positions
@@ -27,6 +27,7 @@ class Opening(NamedTuple):
     frames: bytes
     seen: dict[str, int]
     behind: bool = False
+    messages: int = 0
 
 
 class Subscription:
@@ -102,12 +103,20 @@ class Audience:
                     encoded[message.seq] = frame
             result.append(frame)
             self.told = message.seq
-        return self._with_receipt(result, messages)
+        return result
 
     def replay(self, messages: Sequence[Message], places: Places | None) -> list[bytes]:
         """Frames of kept messages for one client that missed them."""
         trail = _trail(places, self.topic, messages)
-        return self._with_receipt([self._frame(item, trail) for item in self._chosen(messages, set())], messages)
+        return [self._frame(item, trail) for item in self._chosen(messages, set())]
+
+    def receipts(self, messages: Sequence[Message]) -> list[bytes]:
+        """Frames that ask for the receipt of messages, after theirs."""
+        if not self.encoder.receipts:
+            return []
+        topic = self.topic
+        newest = {each.epoch or topic.epoch: each.offset for each in messages if not isinstance(each, Hole)}
+        return [self.wire.ping(self.encoder.receipt(topic, epoch, offset)) for epoch, offset in newest.items()]
 
     def gap(self, epoch: str, first: int, last: int) -> list[bytes]:
         """Frames that name the lost offsets first..last of an origin."""
@@ -165,7 +174,8 @@ class Audience:
     def _afresh(self, lost: list[bytes]) -> Opening:
         topic = self.topic
         state = self.snapshot()
-        return Opening({} if state else topic.tops, False, b"".join([*lost, *state]), topic.tops)
+        frames = b"".join([*lost, *state])
+        return Opening({} if state else topic.tops, False, frames, topic.tops, messages=len(state))
 
     def _state(self, resume: Mapping[str, int]) -> Opening:
         """On a state topic offset 0 means that the client never had the snapshot, which messages cannot replace."""
@@ -213,9 +223,11 @@ class Audience:
         topic = self.topic
         if self.wire.stamped:
             return Opening(begun, not lost, b"".join(lost), seen, behind=True)
-        missed = self.replay(topic.unseen(seen, topic.first - 1, topic.seq), None)
+        unseen = topic.unseen(seen, topic.first - 1, topic.seq)
+        missed = self.replay(unseen, None)
         now = {epoch: max(offset, seen.get(epoch, 0)) for epoch, offset in topic.tops.items()}
-        return Opening(begun, not lost, b"".join([*lost, *missed, *self.position(now)]), now)
+        frames = b"".join([*lost, *missed, *self.receipts(unseen), *self.position(now)])
+        return Opening(begun, not lost, frames, now, messages=len(missed))
 
     def _lost(self, epoch: str, seen: int, upto: int) -> list[bytes]:
         return self.gap(epoch, seen + 1, upto) if seen < upto else []
@@ -233,14 +245,6 @@ class Audience:
             return b"".join(self.gap(str(message.epoch), message.begin, message.offset))
         encode = self.encoder.left if item.left else self.encoder.message
         return self.wire.frame(encode(self.topic, message), trail.get(message.seq))
-
-    def _with_receipt(self, result: list[bytes], messages: Sequence[Message]) -> list[bytes]:
-        if not result or not self.encoder.receipts:
-            return result
-        topic = self.topic
-        newest = {each.epoch or topic.epoch: each.offset for each in messages if not isinstance(each, Hole)}
-        asked = (self.encoder.receipt(topic, epoch, offset) for epoch, offset in newest.items())
-        return [*result, *map(self.wire.ping, asked)]
 
 
 def _trail(places: Places | None, topic: Topic, messages: Iterable[Message]) -> Mapping[int, Places]:

@@ -79,6 +79,12 @@ class Delivery:
         self._step_out(subscription)
         self._settle(subscription)
 
+    def count(self, audience: Audience, messages: int) -> None:
+        """Notes that messages were sent to members of an audience."""
+        self._meters.family(audience.topic.family.name).sent.inc(messages)
+        if audience.encoder.sends is not None:
+            audience.encoder.sends.sent += messages
+
     def hold(self, subscription: Subscription, seen: dict[str, int]) -> None:
         """Takes a member out of step, as its position in some origin is another than the others'."""
         self._step_out(subscription)
@@ -163,16 +169,15 @@ class Delivery:
         frames = audience.live(batch.messages, encoded, self._places_of(audience))
         if not frames:
             return 0
-        buffer, touched = b"".join(frames), self._touched
+        buffer, touched = b"".join([*frames, *audience.receipts(batch.messages)]), self._touched
         audience.recent += len(buffer)
         slow = [member for member in audience.members if not member.client.offer(buffer, touched)]
         for subscription in slow:
             self._fall_behind(subscription)
         served = len(audience.members)
-        meters = self._meters.family(audience.topic.family.name)
-        meters.sent.inc(len(frames) * served)
+        self.count(audience, len(frames) * served)
         if batch.conflated:
-            meters.conflated.inc(batch.conflated * served)
+            self._meters.family(audience.topic.family.name).conflated.inc(batch.conflated * served)
         return served
 
     def _fall_behind(self, subscription: Subscription) -> None:
@@ -247,7 +252,9 @@ class Delivery:
         self._meters.family(topic.family.name).conflated.inc(topic.seq - subscription.cursor)
         subscription.cursor, subscription.seen = topic.seq, topic.tops
         places = self.places(subscription.client) if subscription.audience.wire.stamped else None
-        snapshot = b"".join(subscription.audience.snapshot(places))
+        frames = subscription.audience.snapshot(places)
+        self.count(subscription.audience, len(frames))
+        snapshot = b"".join(frames)
         subscription.recent += len(snapshot)
         subscription.client.write_opening(snapshot)
 
@@ -259,10 +266,9 @@ class Delivery:
         for message in batch.messages:
             seen[message.epoch or audience.topic.epoch] = message.offset
         subscription.cursor = batch.end
-        meters = self._meters.family(audience.topic.family.name)
-        meters.sent.inc(len(frames))
-        meters.conflated.inc(batch.conflated)
-        return [*frames, *audience.position(seen)]
+        self.count(audience, len(frames))
+        self._meters.family(audience.topic.family.name).conflated.inc(batch.conflated)
+        return [*frames, *(audience.receipts(batch.messages) if frames else ()), *audience.position(seen)]
 
     def _lacks(self, subscription: Subscription) -> bool:
         """Whether rows are missing that only the history has."""

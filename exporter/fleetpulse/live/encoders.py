@@ -7,7 +7,7 @@ show, and stay silent where these know no message.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -18,15 +18,23 @@ DOCUMENT_TIME = "%Y-%m-%d %H:%M:%S"
 RECENT_ALERTS = 10
 
 
+class Sends(Protocol):
+    """Whoever counts what is sent to the clients of some endpoints, besides the metrics."""
+
+    sent: int
+
+
 class Encoder:
     """What is common: an endpoint that has no message for something sends none.
 
     Positions are `{epoch: offset}`; the topic's own epoch is `topic.epoch`. With `receipts`, whatever brings
     messages of a topic to a client ends with a WebSocket ping for each of their origins, whose payload is
     `receipt`: the client's pong, which brings it back (`Session.ponged`), proves that it has read that far.
+    `sends` counts messages to the encoder's clients.
     """
 
     receipts = False
+    sends: Sends | None = None
 
     def receipt(self, topic: Topic, epoch: str, offset: int) -> bytes:
         """The payload of the ping, 125 bytes at most: of an origin, everything up to `offset` was sent."""

@@ -144,7 +144,8 @@ class Stats(TypedDict):
     """The statistics of the chat service.
 
     `total_connections`, `messages_sent`, `messages_received`, `disconnections` and `errors` are counted on this
-    replica since `counted_since`, when it started. The others are as of now, over all replicas.
+    replica since `counted_since`, when it started: messages to and from the chat addresses, whatever way they went;
+    `errors` are those that clients were told of. The others are as of now, over all replicas.
     """
 
     total_connections: int

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from fleetpulse.errors import InvalidInputError, NotFoundError, OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, Cause, Filter, Hub, LiveEncoder
 from fleetpulse.live.client import Client
+from fleetpulse.live.hub import CLOSE_SECONDS
 
 ENCODER = LiveEncoder()
 
@@ -218,6 +220,43 @@ def test_closed_client_is_written_to_no_more(hub: Hub) -> None:
     assert pipe.writes == writes
     hub.disconnect(client)
     assert pipe.is_closing()
+
+
+@pytest.mark.parametrize("end", ["stop", "sweep"])
+async def test_a_transport_that_is_lost_once_its_buffer_is_sent_is_not_aborted(
+    instruments: Instruments, end: str
+) -> None:
+    now = [0.0]
+    hub = Hub(Live(), instruments, timer=lambda: now[0])
+    await hub.start()
+    near, far = socket.socketpair()
+    loop, protocol = asyncio.get_running_loop(), Lost()
+    transport, _ = await loop.create_connection(lambda: protocol, sock=near)
+    client = hub.connect(transport, "test")
+    client.write(b"x" * 2**22)
+    assert client.backlog
+    hub.disconnect(client)
+    far.setblocking(False)
+    async with asyncio.timeout(20):
+        while await loop.sock_recv(far, 2**20):  # it reads at last, up to the end
+            pass
+        await protocol.lost.wait()
+    far.close()
+    now[0] = 2 * CLOSE_SECONDS
+    if end == "sweep":
+        hub.sweep()
+    await hub.stop()
+
+
+class Lost(asyncio.Protocol):
+    """Says when its connection is over."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        assert exc is None
+        self.lost.set()
 
 
 async def test_stop_sends_what_is_pending_and_aborts_who_does_not_leave(instruments: Instruments) -> None:

@@ -99,7 +99,7 @@ class Hub:
             self.close(client, Cause.SHUTDOWN)
         await self._until_gone()
         for transport in self._closing:
-            transport.abort()
+            _abort(transport)
         self._closing.clear()
         for handle in (self._flush_timer, self._sweep_timer):
             if handle is not None:
@@ -388,7 +388,7 @@ class Hub:
     def _abort_overdue(self, now: float) -> None:
         for transport, deadline in list(self._closing.items()):
             if now >= deadline:
-                transport.abort()
+                _abort(transport)
                 del self._closing[transport]
 
     def _append(self, topic: Topic, items: Iterable[tuple[str | None, Any]], kind: str, origin: str | None) -> None:
@@ -482,3 +482,9 @@ class Hub:
 
 def _admits(family: Family, principal: Principal | None, name: str) -> bool:
     return family.admits is None or (principal is not None and family.admits(principal, name))
+
+
+def _abort(transport: Transport) -> None:
+    """Frees what is buffered. Where it is closing and nothing is, it may be lost: asyncio cannot abort it then."""
+    if transport.get_write_buffer_size() or not transport.is_closing():
+        transport.abort()

@@ -74,6 +74,10 @@ class Person:
         await self.say("join_session", session_id=session_id, **more)
         return await self.hear("session_joined", session_id=session_id)
 
+    async def join_fails(self, session_id: str, code: str) -> None:
+        await self.say("join_session", session_id=session_id)
+        assert (await self.hear("error"))["code"] == code
+
     async def nothing_but(self, *types: str) -> None:
         """Nothing else comes before the answer to a ping."""
         before = len(self.passed)

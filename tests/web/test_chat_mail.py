@@ -126,6 +126,36 @@ async def test_who_keeps_its_place_is_not_taken_at_its_librarys_word(chat_serve:
     await until(lambda: mail_left(stand) == 50)
 
 
+async def test_a_server_full_of_topics_says_so_and_keeps_the_mail(chat_serve: ChatServe) -> None:
+    stand = await chat_serve(live={"max_topics": 2})  # everyone's, and one inbox
+    anna = await stand.enter("anna")
+    await until(lambda: stand.hub.is_heard("inbox/anna"))
+    await send(stand, 60)
+    ben = await stand.enter("ben")
+    assert ids(await take(ben, 60)) == list(range(60))
+    assert await ben.closed() == 1013
+    assert stand.value(catalogue.LIVE_EVICTIONS, "busy") == 1
+    await anna.join_fails("s1", "overloaded")
+    cleo = await stand.open("/ws/chat/session/s1", "cleo")
+    assert await cleo.closed() == 1013
+    await anna.socket.close()
+    await until(lambda: not stand.hub.is_heard("inbox/anna"))
+    await send(stand, 1)
+    async with stand.there("ben") as again:
+        await again.hear("notification")
+        await again.nothing_but("notification")
+
+
+async def test_a_session_whose_signs_have_no_room_is_not_half_joined(chat_serve: ChatServe) -> None:
+    stand = await chat_serve(live={"max_topics": 3})  # everyone's, an inbox, and the messages of a session
+    anna = await stand.enter("anna")
+    await until(lambda: stand.hub.is_heard("inbox/anna"))
+    for _ in range(2):
+        await anna.join_fails("s1", "overloaded")
+        assert not stand.hub.is_heard("chat/s1")
+    assert {each["type"] for each in anna.passed} == {"session_joined", "session_left"}
+
+
 async def test_what_is_received_is_gone_though_another_connection_still_reads(chat_serve: ChatServe) -> None:
     stand = await chat_serve()
     deaf = await stand.session.ws_connect(stand.server.make_url(f"{CHAT}?user_id=ben"), autoping=False)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from fleetpulse.chat.encoders import InboxEncoder, proof
+from fleetpulse.errors import OverloadedError
 from fleetpulse.journal import MAILBOX, Journal
 from fleetpulse.journal.history import INBOX_STREAM, JournalHistory, Stored
 from fleetpulse.live import Cause, Hub
@@ -51,6 +52,9 @@ class Backlog:
             if not self._client.closed:
                 place = {self._journal.epoch: self.sent}
                 self._hub.subscribe(self._client, self._topic, self._encoder, resume=place)
+        except OverloadedError as error:  # as many topics have listeners as may: what waits stays where it is
+            log.warning("an inbox cannot be listened to: %s", error.detail)
+            self._hub.close(self._client, Cause.BUSY)
         except Exception:
             log.exception("what waited for a user could not be sent")
             self._hub.close(self._client, Cause.FAILED)

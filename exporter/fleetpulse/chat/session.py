@@ -160,19 +160,28 @@ class ChatSession(TalkSession):
             return
         if len(self._connection.sessions) >= self._chat.settings.chat.max_sessions:
             raise LimitedError(f"chat.max_sessions: {len(self._connection.sessions)} are joined already")
-        topic, signs = f"{CHAT}/{session_id}", f"{SIGNS}/{session_id}"
+        topic = f"{CHAT}/{session_id}"
         self._hub.check(self._client.principal, topic)
         place = resume.place if resume is not None else self._last(session_id, history)
         told = {"resumed": resume is not None, "members": self._members(session_id)} | tagged(tag)
-        encoders = self._chat.encoders
-        self._hub.subscribe(self._client, topic, encoders.session, resume=place, tag=told)
-        self._chat.presence.counts.sent += 1  # session_joined
-        self._hub.subscribe(self._client, signs, encoders.plain)
+        self._listen(session_id, place, told)
         self._proofs[name_of(topic)] = topic
         self._begun[topic] = {} if resume is not None else place
         self._chat.has_joined(self._connection, session_id)
         if resume is not None:
             self._resumed(session_id, place)
+
+    def _listen(self, session_id: str, place: Mapping[str, int], told: dict[str, Any]) -> None:
+        """Subscribes to a session's messages and signs, or to neither. Raises OverloadedError."""
+        topic, encoders = f"{CHAT}/{session_id}", self._chat.encoders
+        self._hub.subscribe(self._client, topic, encoders.session, resume=place, tag=told)
+        self._chat.presence.counts.sent += 1  # session_joined
+        try:
+            self._hub.subscribe(self._client, f"{SIGNS}/{session_id}", encoders.plain)
+        except OverloadedError:
+            self._hub.unsubscribe(self._client, topic)
+            self._answer({"type": "session_left", "session_id": session_id}, None)
+            raise
 
     def _resumed(self, session_id: str, place: Mapping[str, int]) -> None:
         """Who goes on from somewhere has what came before."""

@@ -13,6 +13,7 @@ class Cause(Enum):
     FAILED = (1011, "the server failed: reconnect later", True)
     SLOW = (1013, "too slow for too long: reconnect later and resume", True)
     BUFFER = (1013, "too much unread: reconnect later and resume", True)
+    BUSY = (1013, "the server is full: reconnect later", True)
     UNAUTHENTICATED = (4401, "no valid credential came in time", True)
     EXPIRED = (4401, "the credential has expired", True)
     FORBIDDEN = (4403, "the credential lacks the role", True)

@@ -23,6 +23,7 @@ from fleetpulse.errors import (
     InvalidInputError,
     LimitedError,
     MalformedError,
+    OverloadedError,
     UnauthenticatedError,
 )
 from fleetpulse.live import Cause, Hub, frames
@@ -235,4 +236,6 @@ def cause_of(error: FleetpulseError) -> Cause:
         return Cause.UNAUTHENTICATED
     if isinstance(error, ForbiddenError):
         return Cause.FORBIDDEN
+    if isinstance(error, OverloadedError):
+        return Cause.BUSY
     return Cause.LIMITED if isinstance(error, LimitedError) else Cause.REFUSED

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from redis.exceptions import RedisError
 
 from fleetpulse.cluster.bus import RedisBus
+from fleetpulse.cluster.resting import rest
 from fleetpulse.config import Cluster
 from fleetpulse.errors import LimitedError
 
@@ -114,14 +115,7 @@ class RedisClaims:
             except (RedisError, OSError) as error:
                 log.debug("seats are not renewed: %s", error)
                 await asyncio.sleep(PAUSE_SECONDS)
-            await self._rest(self._renew_at - loop.time())
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), max(seconds, 0.01))
-        except TimeoutError:
-            return
-        self._wake.clear()
+            await rest(self._wake, max(self._renew_at - loop.time(), 0.01))
 
     async def _renew(self) -> None:
         """A seat that Redis has forgotten is taken again, whatever the limit: its connection is open."""

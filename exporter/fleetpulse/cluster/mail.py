@@ -13,12 +13,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from fleetpulse.cluster.batches import Batch, packed, row_id, unpacked
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.cluster.peers import Peers
+from fleetpulse.cluster.resting import rest
 from fleetpulse.errors import LimitedError, OverloadedError
 from fleetpulse.journal import MAILBOX, Journal, MailRow, Numbered, Row, Table
 from fleetpulse.journal.history import INBOX_STREAM, JournalHistory
@@ -114,9 +114,7 @@ class MailRelay:
     async def run(self) -> None:
         """Offers what waits for users who are elsewhere, until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
-            self._wake.clear()
+            await rest(self._wake, LOOK_SECONDS)
             await self._look()
 
     async def _look(self) -> None:

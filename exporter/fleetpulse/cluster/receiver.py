@@ -9,7 +9,6 @@ it is, for clients that come over from it. Nothing of this is kept: after a rest
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from fleetpulse import catalogue
 from fleetpulse.cluster.batches import Batch, unpacked
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.cluster.peers import Peer
+from fleetpulse.cluster.resting import rest
 from fleetpulse.cluster.sender import ASK, ROWS
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Numbered, Table
@@ -118,9 +118,7 @@ class Receiver:
     async def run(self) -> None:
         """Asks for what is missing, until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
-            self._wake.clear()
+            await rest(self._wake, IDLE_SECONDS)
             self.ask()
             await asyncio.sleep(PACE_SECONDS)
 

@@ -6,6 +6,7 @@ from fleetpulse.accounts.feed import MetricsFeed
 from fleetpulse.accounts.history import HistoryDesk
 from fleetpulse.app.core import Core
 from fleetpulse.app.desk import Desk
+from fleetpulse.query.events import EventLog
 from fleetpulse.web.account_alerts import AccountAlertEndpoints
 from fleetpulse.web.account_feed import AccountFeedEndpoints
 from fleetpulse.web.accounts import AccountEndpoints
@@ -16,12 +17,12 @@ from fleetpulse.web.sockets import Sockets
 class Accounts:
     """All of them."""
 
-    def __init__(self, core: Core, desk: Desk, guard: Guard) -> None:
+    def __init__(self, core: Core, desk: Desk, guard: Guard, log: EventLog) -> None:
         settings, book = core.settings, core.ledger.book
         feed = MetricsFeed.make(core.hub, book, HistoryDesk(desk.prometheus, book))
         self._groups = (
             AccountEndpoints(core.ledger, settings.limits),
-            AccountAlertEndpoints(desk.alertmanager, desk.prometheus, core.journal, core.events),
+            AccountAlertEndpoints(desk.alertmanager, desk.prometheus, core.journal, core.events, log),
             AccountFeedEndpoints(feed, Sockets(core.hub, settings.live, guard)),
         )
 

@@ -26,13 +26,13 @@ class Administration:
         settings, chat = core.settings, core.chat
         self._rates = TopicRates(core.hub)
         self._calls = Calls(core.bus)
-        self._log = EventLog(core.journal)
+        self.log = EventLog(core.journal)
         commands = Commands(chat.presence, self._calls)
         zone = ZoneInfo(settings.timezone)
         notices = notifications.notices
         self._groups = (
             AdminEndpoints(
-                chat, core.hub, core.journal, core.bus, self._rates, self._log, zone, lambda: is_joined(core.bus)
+                chat, core.hub, core.journal, core.bus, self._rates, self.log, zone, lambda: is_joined(core.bus)
             ),
             CommandEndpoints(chat, commands, Audit(core.events), notices, settings.limits),
         )
@@ -47,7 +47,7 @@ class Administration:
 
     async def close(self) -> None:
         """Ends what is done for other replicas, and the log's thread."""
-        await asyncio.gather(self._calls.stop(), self._log.close())
+        await asyncio.gather(self._calls.stop(), self.log.close())
 
 
 def is_joined(bus: Bus) -> bool:

@@ -103,7 +103,7 @@ def build(settings: Settings) -> Parts:
     landing = _landing(core, desk, guard, lambda: ops.ready)
     groups: tuple[Endpoints, ...] = (
         ops,
-        Accounts(core, desk, guard),
+        Accounts(core, desk, guard, administration.log),
         notifications,
         administration,
         *_writing(core, guard),

@@ -16,7 +16,7 @@ from fleetpulse.events import Events
 from fleetpulse.journal import Journal
 from fleetpulse.query.alertmanager import Alertmanager, FiringAlert
 from fleetpulse.query.alerts import known, recent
-from fleetpulse.query.event_log import events
+from fleetpulse.query.events import EventFilter, EventLog
 from fleetpulse.query.promql import Prometheus
 from fleetpulse.query.rules import Rule, RuleAlert, alerting_rules
 from fleetpulse.query.silences import silence
@@ -121,18 +121,20 @@ class EventsQuery(Paged):
 class AccountAlertEndpoints:
     """CONTRACT C: alerts and events."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it asks
         self,
         alertmanager: Alertmanager,
         prometheus: Prometheus,
         journal: Journal,
         log: Events,
+        events: EventLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._alertmanager = alertmanager
         self._prometheus = prometheus
         self._journal = journal
         self._log = log
+        self._events = events
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -204,11 +206,11 @@ class AccountAlertEndpoints:
     async def events(self, request: web.Request) -> web.Response:
         """What happened in the service: accounts that came and went, connections, what administrators did."""
         query = read_query(request, EventsQuery)
-        after = int(query.cursor) if query.cursor else None
-        wanted = query.model_dump(include={"category", "kind", "subject", "actor"})
-        page = await asyncio.to_thread(events, self._journal, query.limit, after, wanted)
-        cursor = None if page.after is None else str(page.after)
-        return json_answer({"events": [row.as_json() for row in page.rows], "next_cursor": cursor})
+        categories = () if query.category is None else (query.category,)
+        wanted = EventFilter(categories, kind=query.kind, actor=query.actor, subject=query.subject)
+        page = await self._events.page(wanted, query.limit, int(query.cursor) if query.cursor else None)
+        cursor = None if page.next_id is None else str(page.next_id)
+        return json_answer({"events": [each.row.as_json() for each in page.events], "next_cursor": cursor})
 
 
 def _is_about(alert: FiringAlert, accounts: frozenset[str]) -> bool:

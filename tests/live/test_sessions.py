@@ -8,7 +8,8 @@ from tests.live.pipe import Pipe
 from fleetpulse.config import Live
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import EVENT, STATE, AlertEncoder, Hub, LiveEncoder, PoolEncoder
-from fleetpulse.live.sessions import AlertSession, LiveSession, PoolSession, Session, token_of
+from fleetpulse.live.alert_session import AlertSession
+from fleetpulse.live.sessions import LiveSession, PoolSession, Session, token_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -48,6 +49,7 @@ def open_session(kind: str, made: Hub) -> tuple[Session, Pipe]:
 
 @given(kind=st.sampled_from(["pool", "alerts", "live"]), messages=st.lists(MESSAGES | JSON, max_size=5))
 @example(kind="live", messages=[{"type": "ping", "id": 10**40}])
+@example(kind="alerts", messages=[{"type": "configure", "accounts": [1]}, {"type": "configure", "accounts": ["a"]}])
 @example(kind="live", messages=[{"type": "subscribe", "topic": "requests", "filter": {"n": float("nan")}}])
 @settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=300)
 def test_whatever_a_client_sends_is_answered_in_json_and_nothing_breaks(kind: str, messages: list[Any]) -> None:

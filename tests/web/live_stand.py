@@ -95,8 +95,8 @@ class Stand:
             f"agents/{pool}", {"agent_id": agent_id, "status": "offline"}, key=agent_id, kind="offline"
         )
 
-    def alert(self, number: int) -> None:
-        alert = {"alert_id": f"a{number}", "alert_type": "error", "account_id": "acc", "message": "错误率过高"}
+    def alert(self, number: int, account_id: str = "acc") -> None:
+        alert = {"alert_id": f"a{number}", "alert_type": "error", "account_id": account_id, "message": "错误率过高"}
         self.recent.append(alert | {"resolved": False})
         self.hub.publish("alerts", self.recent[-1])
 

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 import websockets
+from aiohttp import WSServerHandshakeError
 from tests.web.live_stand import ALERTS, LIVE, POOL, Serve, numbers, read, subscribe
 
 
@@ -58,6 +59,37 @@ async def test_alert_feed_follows_its_document(serve: Serve) -> None:
     assert message["type"] == "alert"
     assert message["alert"] == stand.recent[-1]
     datetime.strptime(message["timestamp"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+
+
+async def test_alerts_of_chosen_accounts_alone(serve: Serve) -> None:
+    stand = await serve()
+    for number in range(6):
+        stand.alert(number, "abc"[number % 3])
+    feed = await stand.connect(f"{ALERTS}?account_id=a,b&anything=else")
+    assert [(await read(feed))["alert"]["account_id"] for _ in range(4)] == ["a", "b", "a", "b"]
+    stand.alert(6, "c")
+    stand.alert(7, "b")
+    assert (await read(feed))["alert"]["alert_id"] == "a7"
+
+    await feed.send_json({"type": "configure", "accounts": ["c"]})
+    assert await read(feed) == {"type": "configured", "accounts": ["c"]}
+    assert [(await read(feed))["alert"]["alert_id"] for _ in range(3)] == ["a2", "a5", "a6"]
+    stand.alert(8, "a")
+    stand.alert(9, "c")
+    assert (await read(feed))["alert"]["alert_id"] == "a9"
+
+    await feed.send_json({"type": "configure", "accounts": [""]})
+    assert (await read(feed))["code"] == "invalid-input"
+    await feed.send_json({"type": "configure"})
+    assert await read(feed) == {"type": "configured", "accounts": []}
+    assert [(await read(feed))["alert"]["alert_id"] for _ in range(10)] == [f"a{number}" for number in range(10)]
+
+
+async def test_accounts_that_cannot_be_are_refused_before_the_upgrade(serve: Serve) -> None:
+    stand = await serve()
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await stand.connect(f"{ALERTS}?account_id={'x' * 300}")
+    assert refused.value.status == 422
 
 
 async def test_alert_feed_answers_pings_with_the_time(serve: Serve) -> None:

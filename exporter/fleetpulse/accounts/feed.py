@@ -17,18 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from fleetpulse.accounts.book import Book
 from fleetpulse.accounts.documents import MAX_SHOWN, Chosen, document_time, metrics_update
 from fleetpulse.accounts.history import HistoryDesk, Span
-from fleetpulse.errors import FleetpulseError, InvalidInputError, OverloadedError
+from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.live.client import Client
 from fleetpulse.live.encoders import Encoder
 from fleetpulse.live.hub import Hub
 from fleetpulse.live.messages import Message
-from fleetpulse.live.sessions import Session
+from fleetpulse.live.sessions import Session, broken, type_of
 from fleetpulse.live.topics import STATE, Topic
 from fleetpulse.signals import Label
 
 FAMILY = "account_metrics"
 USUAL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 5, 1, 300
-MAX_ERRORS = 5
 Interval = Annotated[int, Field(ge=LEAST_SECONDS, le=MOST_SECONDS)]
 Accounts = Annotated[frozenset[Label], Field(max_length=MAX_SHOWN)]
 
@@ -166,13 +165,13 @@ class MetricsSession(Session):
 
     def received(self, text: str) -> None:
         """A message came in; what is not of this feed is the base's to answer."""
-        if _type_of(text) not in ("configure", "history"):
+        if type_of(text) not in ("configure", "history"):
             super().received(text)
             return
         try:
             request = _OWN.validate_json(text)
         except ValidationError as error:
-            self.refused(_invalid(error))
+            self.refused(broken(error, within=1))
             return
         if isinstance(request, Configure):
             self._configure(request)
@@ -230,19 +229,3 @@ class MetricsSession(Session):
 def topic_of(interval: int) -> str:
     """The topic of an interval in seconds."""
     return f"{FAMILY}/{interval}"
-
-
-def _type_of(text: str) -> object:
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return message.get("type") if isinstance(message, dict) else None
-
-
-def _invalid(error: ValidationError) -> InvalidInputError:
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
-    told = "; ".join(
-        f"{'.'.join(str(part)[:100] for part in each['loc'][1:])}: {each['msg'][:200]}" for each in found
-    )
-    return InvalidInputError(f"the message breaks the protocol: {told}")

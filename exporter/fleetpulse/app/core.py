@@ -29,7 +29,7 @@ from fleetpulse.series.fold import SeriesFold
 from fleetpulse.series.store import SeriesStore
 from fleetpulse.users import Users
 
-RECENT_ALERTS = 10
+RECENT_ALERTS = 50
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from fleetpulse.errors import FleetpulseError, ForbiddenError, InvalidInputError, MalformedError
 from fleetpulse.live.client import Client
-from fleetpulse.live.encoders import AlertEncoder, Encoder
+from fleetpulse.live.encoders import Encoder
 from fleetpulse.live.filters import Filter
 from fleetpulse.live.hub import Hub
 
 MAX_FILTER_FIELDS = 16
 MAX_FILTER_VALUES = 200
 MAX_ERRORS = 10
+MAX_TOLD = 5
 MAX_NAME = 260
 MAX_TAG = 200
 MAX_ORIGINS = 64
@@ -216,21 +217,6 @@ class PoolSession(Session):
         self._subscribe_fixed(f"agents/{self._pool_id}", self._encoder)
 
 
-class AlertSession(Session):
-    """The alerts feed, as its document has it."""
-
-    def __init__(self, hub: Hub, client: Client, encoder: AlertEncoder) -> None:
-        super().__init__(hub, client)
-        self._encoder = encoder
-
-    def opened(self) -> None:
-        """Sends the last alerts; new ones follow."""
-        self._subscribe_fixed("alerts", self._encoder)
-
-    def _pong(self) -> dict[str, Any]:
-        return {"type": "pong", "timestamp": self._encoder.timestamp()}
-
-
 class LiveSession(Session):
     """Many topics on one connection; `topics` are subscribed to at once, as the address asked."""
 
@@ -280,6 +266,22 @@ def filter_of(text: str) -> Filter | None:
 def canonical(topic: str) -> str:
     """`agents/*` and `agents/` are `agents`: the topic of the whole family."""
     return topic.removesuffix("*").removesuffix("/") if topic.endswith(("/*", "/")) else topic
+
+
+def type_of(text: str) -> object:
+    """The `type` of a message; None where it has none, or is none."""
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return message.get("type") if isinstance(message, dict) else None
+
+
+def broken(error: ValidationError, within: int = 0) -> InvalidInputError:
+    """What is wrong with a message, in words; places are told without their first `within` parts."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_TOLD]
+    told = (f"{'.'.join(str(part)[:100] for part in each['loc'][within:])}: {each['msg'][:200]}" for each in found)
+    return InvalidInputError(f"the message breaks the protocol: {'; '.join(told)}")
 
 
 def _tagged(tag: Tag) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from typing import Literal
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from fleetpulse.config import Settings
+from fleetpulse.errors import InvalidInputError
 from fleetpulse.live import AlertEncoder, Hub, LiveEncoder, PoolEncoder
+from fleetpulse.live.alert_session import AlertSession
 from fleetpulse.live.client import Client
-from fleetpulse.live.sessions import AlertSession, LiveSession, PoolSession, Session
+from fleetpulse.live.sessions import LiveSession, PoolSession, Session
+from fleetpulse.web.accounts import AccountIds
 from fleetpulse.web.guard import admits_websocket
 from fleetpulse.web.operations import Query, operation
+from fleetpulse.web.problems import validation_errors
 from fleetpulse.web.sockets import AUTH_SECONDS, Doorkeeper, Sockets
 
 
@@ -27,6 +31,17 @@ class Topics(Token):
     """The query of `/ws/live`."""
 
     topics: str = Field("", description="Topics to subscribe to at once, with commas between: `agents,requests`.")
+
+
+class AlertsQuery(Token):
+    """The query of the alerts' address; its clients may choose anew by messages."""
+
+    account_id: AccountIds = Field(
+        frozenset(), description="Only alerts about these accounts: several times, or with commas between."
+    )
+
+
+ACCOUNT_IDS: TypeAdapter[frozenset[str]] = TypeAdapter(AccountIds)
 
 
 class LiveEndpoints:
@@ -77,9 +92,19 @@ class LiveEndpoints:
         )
 
     @admits_websocket
-    @operation("Live feed", status=101, query=Token, problems=(400,), websocket=True)
+    @operation("Live feed", status=101, query=AlertsQuery, problems=(400, 422), websocket=True)
     async def alerts(self, request: web.Request) -> web.StreamResponse:
-        """Alerts: the last ten at once, then each new one."""
+        """Alerts: the last ten at once, then each new one; of all, or of chosen accounts."""
+        chosen = _accounts(request)
         return await self._sockets.serve(
-            request, "alerts", lambda client: AlertSession(self._hub, client, self._alert)
+            request, "alerts", lambda client: AlertSession(self._hub, client, self._alert, chosen)
         )
+
+
+def _accounts(request: web.Request) -> frozenset[str]:
+    """The chosen accounts; names that are not known are passed over, as the document's clients may add theirs."""
+    try:
+        return ACCOUNT_IDS.validate_python(request.query.getall("account_id", []))
+    except ValidationError as error:
+        errors = [{**each, "loc": ["query", "account_id", *each["loc"]]} for each in validation_errors(error)]
+        raise InvalidInputError("the query does not validate", errors) from error

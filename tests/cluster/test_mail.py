@@ -13,7 +13,8 @@ from fleetpulse.cluster.mail import MAX_WAITING, MOVE, MOVED, MailRelay
 from fleetpulse.cluster.peers import Peer, Peers
 from fleetpulse.errors import LimitedError
 from fleetpulse.journal import MAILBOX, MailRow
-from fleetpulse.live.presence import Connection, Listener, Presence
+from fleetpulse.live.connection import Connection
+from fleetpulse.live.presence import Listener, Presence
 
 
 class Present:

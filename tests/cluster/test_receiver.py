@@ -60,6 +60,7 @@ class Stand:
         self.time = 0.0
         self.taken: dict[str, list[int]] = {}
         self.followed: list[tuple[str, int]] = []
+        self.settled: dict[str, tuple[int, int | None]] = {}
         self.receiver = Receiver(
             cast("RedisBus", self.line),
             [self],
@@ -69,9 +70,17 @@ class Stand:
             lambda: self.time,
         )
 
-    def follow(self, table: Table, epoch: str, offset: int) -> None:
+    def follow(self, table: Table, epoch: str, offset: int, *, old: int = 0) -> None:
         if table is REQUESTS:
             self.followed.append((epoch, offset))
+            self.settled |= {} if old <= offset else {epoch: (old, None)}
+
+    def settle(self, table: Table, epoch: str) -> None:
+        """Notes what had come when the old rows were said to be there."""
+        if table is REQUESTS and epoch in self.settled:
+            old, before = self.settled[epoch]
+            assert before is None, "told once"
+            self.settled[epoch] = old, (self.taken.get(epoch) or [0])[-1]
 
     def publish(self, table: Table, epoch: str, rows: Sequence[Numbered]) -> None:
         assert table is REQUESTS
@@ -321,3 +330,4 @@ def test_whatever_is_lost_doubled_or_late_it_ends_with_exactly_the_rows(
         assert all(number <= origin.gone for number in expected - set(taken)), "only what is deleted is missing"
         lost += len(expected - set(taken))
     assert (stand.lag, stand.lost) == (0, lost)
+    assert all(reached is not None for _, reached in stand.settled.values()), "the old rows are said to be there"

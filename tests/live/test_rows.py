@@ -228,3 +228,57 @@ async def test_pages_are_read_on_threads_while_the_loop_goes_on(mine: Rows) -> N
         hub.disconnect(client)
     await hub.stop()
     assert isinstance(mine.after("chat", 0, 1, 1), Page)
+
+
+def test_old_rows_of_a_new_origin_are_for_those_who_name_an_earlier_position(hub: Hub, mine: Rows) -> None:
+    other = Rows("other")
+    rows = other.add(*"abababab")
+    _, fresh = join(hub, "chat/a")
+    _, claims = join(hub, "chat/a", resume={"mine": 0, "other": 2})
+    hub.follow("chat", "other", 0, old=6)
+    _, newer = join(hub, "chat/a")
+    _, later = join(hub, "chat/a", resume={"other": 3})
+    hub.publish_rows("chat", rows[:4], epoch="other")
+    hub.flush()
+    hub.publish_rows("chat", mine.add("a"))
+    hub.publish_rows("chat", rows[4:6], epoch="other")
+    hub.settle("chat", "other")
+    hub.settle("chat", "other")
+    hub.flush()
+    hub.publish_rows("chat", rows[6:], epoch="other")
+    for _ in range(5):
+        hub.flush()
+    assert not hub._delivery.waiting  # noqa: SLF001 - all are in step again
+    assert heard(fresh) == heard(newer) == [("mine", 1), ("other", 7)]
+    assert heard(claims) == [("other", 3), ("mine", 1), ("other", 5), ("other", 7)]
+    assert heard(later) == [("mine", 1), ("other", 5), ("other", 7)]
+
+
+def heard(pipe: Pipe) -> list[tuple[str, int]]:
+    """What a client was told, whose positions only grow."""
+    told = pipe.read()
+    at: dict[str, int] = {}
+    events = []
+    for message in told:
+        places = message.get("positions") or {message.get("epoch", "mine"): message.get("offset", 0)}
+        for epoch, offset in places.items():
+            assert offset >= at.get(epoch, 0), told
+            at[epoch] = offset
+        if message["type"] == "event":
+            events.append((message.get("epoch", "mine"), message["offset"]))
+    assert at["other"] == 7
+    assert not [message for message in told if message["type"] in ("gap", "error")]
+    return events
+
+
+def test_old_rows_that_cannot_be_had_are_a_gap_to_those_who_name_an_earlier_position_only(hub: Hub) -> None:
+    _, fresh = join(hub, "chat/a")
+    _, claims = join(hub, "chat/a", resume={"mine": 0, "other": 2})
+    hub.follow("chat", "other", 0, old=6)
+    hub.follow("chat", "other", 6)
+    hub.settle("chat", "other")
+    for _ in range(5):
+        hub.flush()
+    assert "gap" in [message["type"] for message in claims.read()]
+    assert "gap" not in [message["type"] for message in fresh.read()]
+    assert not hub._delivery.waiting  # noqa: SLF001 - both are in step

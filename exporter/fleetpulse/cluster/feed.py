@@ -14,11 +14,17 @@ class HubFeed:
         self._hub = hub
         self._streams = [stream for stream in streams if _declared(hub, stream.family)]
 
-    def follow(self, table: Table, epoch: str, offset: int) -> None:
+    def follow(self, table: Table, epoch: str, offset: int, *, old: int = 0) -> None:
         """The next rows to come are those after `offset`: listeners who had less get a gap record."""
         for stream in self._streams:
             if stream.table is table:
-                self._hub.follow(stream.family, epoch, offset)
+                self._hub.follow(stream.family, epoch, offset, old=old)
+
+    def settle(self, table: Table, epoch: str) -> None:
+        """The old rows have come."""
+        for stream in self._streams:
+            if stream.table is table:
+                self._hub.settle(stream.family, epoch)
 
     def publish(self, table: Table, epoch: str, rows: Sequence[Numbered]) -> None:
         """Tells listeners."""

@@ -22,7 +22,8 @@ from fleetpulse.cluster.resting import rest
 from fleetpulse.errors import LimitedError, OverloadedError
 from fleetpulse.journal import MAILBOX, Journal, MailRow, Numbered, Row, Table
 from fleetpulse.journal.history import INBOX_STREAM, JournalHistory
-from fleetpulse.live.presence import Connection, Presence
+from fleetpulse.live.connection import Connection
+from fleetpulse.live.presence import Presence
 
 MOVE = "mail.move"
 MOVED = "mail.moved"

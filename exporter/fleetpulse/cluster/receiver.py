@@ -32,21 +32,31 @@ MAX_ORIGINS = 256  # replicas remembered, also those that are gone
 class Taker(Protocol):
     """Takes what came; on the loop, must not wait."""
 
-    def follow(self, table: Table, epoch: str, offset: int) -> None:
-        """The next rows to come are those after `offset`; what was missed before it cannot be had."""
+    def follow(self, table: Table, epoch: str, offset: int, *, old: int = 0) -> None:
+        """The next rows to come are those after `offset`; what was missed before it cannot be had.
+
+        Those up to `old` were stored before that replica was met.
+        """
+
+    def settle(self, table: Table, epoch: str) -> None:
+        """All rows have come that were stored before that replica was met."""
 
     def publish(self, table: Table, epoch: str, rows: Sequence[Numbered]) -> None:
         """The next rows."""
 
 
 class _Stream:
-    """One table of one replica: everything up to `top` has come, it has come to `known` there."""
+    """One table of one replica: everything up to `top` has come, it has come to `known` there.
 
-    __slots__ = ("known", "stash", "table", "top")
+    What was there when it was met goes up to `old`; 0 once that has come.
+    """
 
-    def __init__(self, table: Table, top: int) -> None:
+    __slots__ = ("known", "old", "stash", "table", "top")
+
+    def __init__(self, table: Table, top: int, old: int) -> None:
         self.table = table
         self.top = self.known = top
+        self.old = old
         self.stash: dict[int, Batch] = {}
 
     @property
@@ -175,6 +185,13 @@ class Receiver:
         stream.top = batch.upto
         for taker in self._takers if rows else ():
             taker.publish(batch.table, batch.epoch, rows)
+        self._settle(stream, batch.epoch)
+
+    def _settle(self, stream: _Stream, epoch: str) -> None:
+        if stream.old and stream.top >= stream.old:
+            stream.old = 0
+            for taker in self._takers:
+                taker.settle(stream.table, epoch)
 
     def _take_stashed(self, stream: _Stream) -> None:
         """Takes what waited for what has just come; what is overtaken is dropped."""
@@ -191,9 +208,10 @@ class Receiver:
         return origin
 
     def _follow(self, origin: _Origin, epoch: str, table: Table, top: int) -> _Stream:
-        stream = origin.streams[table.name] = _Stream(table, max(0, top - self._history))
+        stream = origin.streams[table.name] = _Stream(table, max(0, top - self._history), top)
         for taker in self._takers:
-            taker.follow(table, epoch, stream.top)
+            taker.follow(table, epoch, stream.top, old=top)
+        self._settle(stream, epoch)
         return stream
 
     def _lag(self, name: str) -> int:

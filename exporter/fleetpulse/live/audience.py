@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from fleetpulse.live.client import Client
 from fleetpulse.live.encoders import Encoder
 from fleetpulse.live.filters import Filter, Filtered
-from fleetpulse.live.messages import Hole, Message, fields_of
+from fleetpulse.live.messages import Hole, Mark, Message, fields_of
 from fleetpulse.live.topics import STATE, Positions, Topic
 from fleetpulse.live.wires import Places, Wire
 
@@ -157,6 +157,10 @@ class Audience:
             opening = self._openings[key] = self._open(resume)
         return opening
 
+    def forget_openings(self) -> None:
+        """Newcomers get something else from now on: the topic has one more origin."""
+        self._openings.clear()
+
     def subscribed(self, opening: Opening, tag: Any) -> bytes:
         """Frames of the answer to one newcomer."""
         answer = self.encoder.subscribed(self.topic, opening.begun, recovered=opening.recovered, tag=tag)
@@ -175,7 +179,7 @@ class Audience:
         topic = self.topic
         state = self.snapshot()
         frames = b"".join([*lost, *state])
-        return Opening({} if state else topic.tops, False, frames, topic.tops, messages=len(state))
+        return Opening({} if state else topic.starts, False, frames, topic.starts, messages=len(state))
 
     def _state(self, resume: Mapping[str, int]) -> Opening:
         """On a state topic offset 0 means that the client never had the snapshot, which messages cannot replace."""
@@ -241,6 +245,8 @@ class Audience:
 
     def _frame(self, item: Filtered, trail: Mapping[int, Places]) -> bytes:
         message = item.message
+        if isinstance(message, Mark):
+            return b"".join(self.tell({str(message.epoch): message.offset}, trail.get(message.seq)))
         if isinstance(message, Hole):
             return b"".join(self.gap(str(message.epoch), message.begin, message.offset))
         encode = self.encoder.left if item.left else self.encoder.message

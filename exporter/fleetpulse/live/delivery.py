@@ -128,6 +128,17 @@ class Delivery:
         for audience in topic.audiences.values():
             self._tell(audience)
 
+    def tell_one(self, subscription: Subscription) -> None:
+        """Tells a subscription where it stands."""
+        audience, client = subscription.audience, subscription.client
+        places = self.places(client) if audience.wire.stamped else None
+        client.write(b"".join(audience.tell(self._place(subscription), places)))
+
+    def listeners(self, topic: Topic) -> list[Subscription]:
+        """Every subscription to a topic, in step or not."""
+        members = [member for audience in topic.audiences.values() for member in audience.members]
+        return members + [each for each in self._behind if each.audience.topic is topic]
+
     def places(self, client: Client) -> Places:
         """Where a client stands in each of its topics."""
         return {name: self._place(subscription) for name, subscription in client.subscriptions.items()}

@@ -86,7 +86,7 @@ class LiveEncoder(Encoder):
 
     def snapshot(self, topic: Topic, items: Sequence[Any]) -> list[bytes]:
         """`snapshot`, stamped with its position."""
-        head = {"type": "snapshot", "topic": topic.name} | _place(topic, topic.tops)
+        head = {"type": "snapshot", "topic": topic.name} | _place(topic, topic.starts)
         return [dumps(head | {"data": list(items)})]
 
     def message(self, topic: Topic, message: Message) -> bytes:

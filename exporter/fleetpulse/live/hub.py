@@ -174,24 +174,40 @@ class Hub:
             self._add_rows(family, new, epoch, foreign=epoch != own)
         return len(rows) - len(new)
 
-    def follow(self, family: str, epoch: str, offset: int) -> None:
+    def follow(self, family: str, epoch: str, offset: int, *, old: int = 0) -> None:
         """Says that of another replica's rows the next to come are those after `offset`.
 
         Call it before its first rows, with the offset that it begins after, and where rows that were missed cannot
         be had: listeners get a gap record up to `offset` then. Has no effect where rows from after it came already.
+
+        Rows up to `old`, of an origin that is new here, are kept for those who resume from an earlier position,
+        and are no news to others, who begin after them. Call `settle` once all of those have come.
         """
         declared, _ = self._journalled(family)
         known = declared.tops.get(epoch)
         if known is not None and offset <= known:
             return
         declared.tops[epoch] = offset
+        if known is None and old > offset:
+            declared.old[epoch] = old
         for topic in self._topics.of(declared):
             stream = topic.origins.get(epoch)
             if stream is None:
-                self._meet(topic, Origin(epoch, offset))
+                self._meet(topic, Origin(epoch, offset, declared.old.get(epoch, 0)))
             elif known is not None:
                 topic.skip(stream, known + 1, offset, at=self.clock(), keep=self._topics.keep)
                 self._mark(topic)
+
+    def settle(self, family: str, epoch: str) -> None:
+        """Says that of another replica's rows all have come that are old (`follow`). Again, it has no effect."""
+        declared, _ = self._journalled(family)
+        old = declared.old.pop(epoch, 0)
+        if not old:
+            return
+        declared.tops[epoch] = max(declared.tops[epoch], old)
+        for topic in self._topics.of(declared):
+            topic.settle(topic.origins[epoch], at=self.clock(), keep=self._topics.keep)
+            self._mark(topic)
 
     def tops(self, topic: str) -> dict[str, int] | None:
         """The newest offset of each origin of a topic's family, by its epoch; None where that is in memory."""
@@ -425,7 +441,7 @@ class Hub:
     def _open_before(self, name: str, epoch: str, offset: int) -> Topic:
         """Opens a topic for rows that its family counts already."""
         topic = self._topics.open(name)
-        topic.origins[epoch] = Origin(epoch, offset)
+        topic.origins[epoch] = Origin(epoch, offset, topic.family.old.get(epoch, 0))
         return topic
 
     def _claim(self, subscription: Subscription, positions: Mapping[str, int]) -> None:
@@ -438,6 +454,10 @@ class Hub:
     def _meet(self, topic: Topic, origin: Origin) -> None:
         """Adds an origin: who was told less of it before gets a gap record, who was told more waits its turn."""
         topic.origins[origin.epoch] = origin
+        for audience in topic.audiences.values():
+            audience.forget_openings()
+        if origin.old:
+            self._begin_late(topic, origin)
         for subscription, claims in list(topic.claims.items()):
             claimed = claims.pop(origin.epoch, origin.offset)
             if claimed < origin.offset:
@@ -446,6 +466,15 @@ class Hub:
             elif claimed > origin.offset:
                 self._delivery.hold(subscription, {origin.epoch: claimed})
         self._delivery.tell_origin(topic)
+
+    def _begin_late(self, topic: Topic, origin: Origin) -> None:
+        """Who names no position in a new origin is past its old rows, and is told so."""
+        for subscription in self._delivery.listeners(topic):
+            if origin.epoch not in topic.claims.get(subscription, ()):
+                self._delivery.hold(subscription, {origin.epoch: origin.old})
+                self._delivery.tell_one(subscription)
+        if self._delivery.waiting:
+            self._arm(0.0)
 
     def _arm(self, delay: float) -> None:
         if self._flush_timer is None and self._loop is not None:

@@ -90,6 +90,15 @@ class Hole(Message):
         self.begin = begin
 
 
+class Mark(Hole):
+    """Says that everything of `epoch` up to `offset` has come; nobody missed anything."""
+
+    __slots__ = ()
+
+    def __init__(self, offset: int, at: float, seq: int, epoch: str) -> None:
+        super().__init__(offset, offset, at, seq, epoch)
+
+
 def fields_of(data: Any) -> dict[str, Any]:
     """The top-level fields of JSON-able data; none where it is no object."""
     if not isinstance(data, dict):

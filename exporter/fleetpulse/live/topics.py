@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fleetpulse.auth import Principal
 from fleetpulse.errors import NotFoundError, OverloadedError
 from fleetpulse.live.history import History, Stored
-from fleetpulse.live.messages import Hole, Message
+from fleetpulse.live.messages import Hole, Mark, Message
 
 if TYPE_CHECKING:
     from fleetpulse.live.audience import Audience, AudienceKey, Subscription
@@ -56,7 +56,8 @@ class Position(NamedTuple):
 class Family:
     """A kind of topic, declared at start; topics are `name` or `name/rest`.
 
-    `tops` are the newest offsets of a journalled family's origins, of all its topics together.
+    `tops` are the newest offsets of a journalled family's origins, of all its topics together; `old` says of those
+    whose earlier rows are still to come up to where they are old.
     """
 
     name: str
@@ -65,20 +66,27 @@ class Family:
     history: History | None = None
     admits: Admits | None = None
     tops: dict[str, int] = field(default_factory=dict)
+    old: dict[str, int] = field(default_factory=dict)
 
 
 class Origin:
     """One numbered stream within a topic.
 
     `offset` is the newest; up to `flushed` it has gone out; what comes after `floor` is in the ring; `base` is
-    where this process began to hear of it.
+    where this process began to hear of it. What comes up to `old` is no news to who did not name a position in it.
     """
 
-    __slots__ = ("base", "epoch", "floor", "flushed", "offset")
+    __slots__ = ("base", "epoch", "floor", "flushed", "offset", "old")
 
-    def __init__(self, epoch: str, offset: int) -> None:
+    def __init__(self, epoch: str, offset: int, old: int = 0) -> None:
         self.epoch = epoch
         self.offset = self.flushed = self.floor = self.base = offset
+        self.old = old
+
+    @property
+    def start(self) -> int:
+        """The position of who begins to listen now."""
+        return max(self.offset, self.old)
 
 
 class Topic:
@@ -94,7 +102,9 @@ class Topic:
         self.name = name
         self.family = family
         self.epoch = family.history.epoch if family.history is not None else secrets.token_hex(6)
-        self.origins = {epoch: Origin(epoch, offset) for epoch, offset in family.tops.items()}
+        self.origins = {
+            epoch: Origin(epoch, offset, family.old.get(epoch, 0)) for epoch, offset in family.tops.items()
+        }
         self.own = self.origins.setdefault(self.epoch, Origin(self.epoch, 0))
         self.seq = 0
         self.flushed = 0
@@ -121,6 +131,11 @@ class Topic:
     def tops(self) -> dict[str, int]:
         """The position of who has everything that was published."""
         return {origin.epoch: origin.offset for origin in self.origins.values()}
+
+    @property
+    def starts(self) -> dict[str, int]:
+        """The position of who begins to listen now."""
+        return {origin.epoch: origin.start for origin in self.origins.values()}
 
     @property
     def place(self) -> dict[str, int]:
@@ -161,6 +176,14 @@ class Topic:
         self.messages.append(Hole(begin, offset, at, self.seq + 1, stream.epoch))
         stream.offset = offset
         self._appended(1, keep)
+
+    def settle(self, stream: Origin, *, at: float, keep: int) -> None:
+        """Notes that all of another replica's old rows have come: from now on everyone is past them."""
+        if stream.offset < stream.old:
+            self.messages.append(Mark(stream.old, at, self.seq + 1, stream.epoch))
+            stream.offset = stream.old
+            self._appended(1, keep)
+        stream.old = 0
 
     def prepend(self, rows: Sequence[Stored], after: int) -> None:
         """Puts rows that were read back before the kept messages: all there are in (`after`, floor]."""

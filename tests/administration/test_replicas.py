@@ -30,13 +30,13 @@ async def known(stand: AdminStand, user: str, connections: int) -> None:
 
 async def test_connections_of_both_are_shown_and_commanded(admin_serve: Serve, redis: RedisServer) -> None:
     one, two_ = await two(admin_serve, redis)
+    assert (await one.get("/health"))["other_replicas"] == ["two"], "nobody is connected there yet"
     here, there = await one.enter("ann", "s1"), await two_.enter("ann", "s1")
     await known(one, "ann", 2)
     shown = {each["connection_id"]: each["replica"] for each in (await one.get("/connections"))["connections"]}
     assert shown == {connection_id(here): "one", connection_id(there): "two"}
     assert (await one.get("/connections", replica="two"))["total"] == 1
     assert (await one.get("/online-users"))["users"][0]["replicas"] == ["one", "two"]
-    assert (await one.get("/health"))["other_replicas"] == ["two"]
 
     pinged = await one.post("/ping/ann")
     assert {each["replica"]: each["outcome"] for each in pinged["recipients"]} == {

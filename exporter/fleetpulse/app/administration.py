@@ -10,7 +10,7 @@ from aiohttp import web
 from fleetpulse.administration import Audit, Calls, Commands, TopicRates
 from fleetpulse.app.core import Core
 from fleetpulse.app.notifications import Notifications
-from fleetpulse.cluster import RedisBus
+from fleetpulse.cluster import Cluster, RedisBus
 from fleetpulse.events import Plugins, Services
 from fleetpulse.live.bus import Bus
 from fleetpulse.notices import NotificationRequest
@@ -24,6 +24,7 @@ class Administration:
 
     def __init__(self, core: Core, notifications: Notifications) -> None:
         settings, chat = core.settings, core.chat
+        self._cluster: Cluster | None = None
         self._rates = TopicRates(core.hub)
         self._calls = Calls(core.bus)
         self.log = EventLog(core.journal)
@@ -32,7 +33,15 @@ class Administration:
         notices = notifications.notices
         self._groups = (
             AdminEndpoints(
-                chat, core.hub, core.journal, core.bus, self._rates, self.log, zone, lambda: is_joined(core.bus)
+                chat,
+                core.hub,
+                core.journal,
+                core.bus,
+                self._rates,
+                self.log,
+                zone,
+                lambda: is_joined(core.bus),
+                self._others,
             ),
             CommandEndpoints(chat, commands, Audit(core.events), notices, settings.limits),
         )
@@ -40,6 +49,13 @@ class Administration:
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers live."""
         return [route for group in self._groups for route in group.routes()]
+
+    def know(self, cluster: Cluster | None) -> None:
+        """The cluster, which is made once every topic is declared: its replicas are named in answers."""
+        self._cluster = cluster
+
+    def _others(self) -> list[str]:
+        return [] if self._cluster is None else sorted(each.replica for each in self._cluster.peers.all())
 
     async def run(self) -> None:
         """Watches topics' rates until cancelled."""

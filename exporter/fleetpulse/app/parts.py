@@ -121,6 +121,7 @@ def build(settings: Settings) -> Parts:
     retention = Retention(core.journal, settings.journal, core.instruments)
     indexers = [desk.indexer] if desk.indexer else []
     cluster = make_cluster(core)
+    administration.know(cluster)
     replicas = [cluster] if cluster else []
     return Parts(
         settings,

@@ -1,6 +1,7 @@
 """`fleetpulse notify`: send a notification to people."""
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -83,11 +84,24 @@ def notify(  # noqa: PLR0913 - one argument per option
     given = {"channels": channel or None, "kind": kind, "action_url": action_url, "dedup_key": key}
     payload = {"title": title, "message": message, "level": level, "recipients": recipients, "dry_run": dry_run}
     payload |= {name: value for name, value in given.items() if value is not None}
-    sender = Sender(options.target(url), options.credentials(app_key, app_secret, token), patience=PATIENCE)
+    credentials = options.credentials(app_key, app_secret, token)
+    sender = Sender(options.target(url), credentials, patience=PATIENCE, on_trouble=_trouble())
     answer = asyncio.run(_send(sender, payload))
     _show(answer)
     if set(answer["summary"]) <= {"offline", "over_limit", "expired"}:
         raise typer.Exit(1)
+
+
+def _trouble() -> Callable[[str], None]:
+    """Tells on stderr why it takes so long, once."""
+    console, told = Console(stderr=True, highlight=False), set[str]()
+
+    def tell(what: str) -> None:
+        if what not in told:
+            told.add(what)
+            console.print(f"{what}; trying again for {PATIENCE:.0f} s", style="yellow", markup=False)
+
+    return tell
 
 
 async def _send(sender: Sender, payload: dict[str, Any]) -> dict[str, Any]:

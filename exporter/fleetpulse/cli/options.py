@@ -18,7 +18,7 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder for everything that is kept. Setting: data_dir, default data")
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option(help="Configuration file. Default: fleetpulse.yaml, where there is one")
+    Path | None, typer.Option("--config", help="Configuration file. Default: fleetpulse.yaml, where there is one")
 ]
 Url = Annotated[
     str | None,

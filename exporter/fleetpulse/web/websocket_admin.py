@@ -23,7 +23,7 @@ from fleetpulse.journal import EventRow, Journal, Numbered, rfc3339
 from fleetpulse.live import Hub
 from fleetpulse.live.backlog import shares
 from fleetpulse.live.bus import Bus
-from fleetpulse.live.presence import Connection
+from fleetpulse.live.connection import Connection
 from fleetpulse.live.topics import Topic
 from fleetpulse.query.events import EventFilter, EventLog
 from fleetpulse.query.windows import moment
@@ -71,9 +71,13 @@ class AdminEndpoints:
         log: EventLog,
         zone: ZoneInfo,
         joined: Callable[[], bool],
+        others: Callable[[], list[str]],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`joined` says whether the other replicas can be reached; true where there are none."""
+        """`joined` says whether the other replicas can be reached; true where there are none.
+
+        `others` are the names of those that are there.
+        """
         self._chat = chat
         self._presence = chat.presence
         self._hub = hub
@@ -83,6 +87,7 @@ class AdminEndpoints:
         self._log = log
         self._zone = zone
         self._joined = joined
+        self._others = others
         self._clock = clock
         self._began = clock()
 
@@ -132,7 +137,7 @@ class AdminEndpoints:
                 "timestamp": rfc3339(self._clock()),
                 "uptime_seconds": round(self._clock() - self._began, 3),
                 "replica": self._bus.replica,
-                "other_replicas": sorted({each.replica for each in self._presence.remote.values()}),
+                "other_replicas": self._others(),
                 "active_connections": len(here),
                 "dead_connections": dead,
                 "live_connections": len(self._hub.clients),

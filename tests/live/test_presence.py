@@ -9,7 +9,8 @@ from fleetpulse.config import Chat, Live
 from fleetpulse.errors import LimitedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.live import Cause, Hub
-from fleetpulse.live.presence import EXPIRE_SECONDS, Connection, Presence
+from fleetpulse.live.connection import Connection
+from fleetpulse.live.presence import EXPIRE_SECONDS, Presence
 
 
 class Air:

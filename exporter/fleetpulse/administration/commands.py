@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from fleetpulse.administration.calls import Calls
 from fleetpulse.live.closing import Cause
-from fleetpulse.live.presence import Connection, Presence
+from fleetpulse.live.connection import Connection
+from fleetpulse.live.presence import Presence
 
 PING_SECONDS = 5.0
 DISCONNECT = "disconnect"

@@ -18,7 +18,8 @@ from fleetpulse.chat.writing import EVERYONE, Writing
 from fleetpulse.errors import LimitedError
 from fleetpulse.live import Hub
 from fleetpulse.live.bus import Bus
-from fleetpulse.live.presence import Connection, Presence
+from fleetpulse.live.connection import Connection
+from fleetpulse.live.presence import Presence
 from fleetpulse.signals import ChatMessage
 
 PUSH = "chat.push"

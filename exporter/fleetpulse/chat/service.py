@@ -23,8 +23,10 @@ from fleetpulse.journal import Journal, Row, Table, rfc3339
 from fleetpulse.journal.receipts import Receipt
 from fleetpulse.live import Hub
 from fleetpulse.live.bus import Bus
+from fleetpulse.live.claims import Claims
+from fleetpulse.live.connection import Connection
 from fleetpulse.live.encoders import Sends
-from fleetpulse.live.presence import Claims, Connection, Presence
+from fleetpulse.live.presence import Presence
 
 CONNECTION = "connection"
 STEP = 500  # connections pinged before others get their turn

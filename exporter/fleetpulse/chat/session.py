@@ -30,7 +30,7 @@ from fleetpulse.errors import (
 )
 from fleetpulse.journal import MAILBOX
 from fleetpulse.live.client import Client
-from fleetpulse.live.presence import Connection
+from fleetpulse.live.connection import Connection
 from fleetpulse.live.sessions import Tag
 from fleetpulse.signals import ChatMessage
 

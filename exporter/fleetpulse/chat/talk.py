@@ -16,8 +16,8 @@ from fleetpulse.errors import FleetpulseError, ForbiddenError, InvalidInputError
 from fleetpulse.journal import rfc3339
 from fleetpulse.live import Cause
 from fleetpulse.live.client import Client
+from fleetpulse.live.connection import Connection
 from fleetpulse.live.limits import TokenBucket
-from fleetpulse.live.presence import Connection
 from fleetpulse.live.sessions import Session, Tag
 
 FRAMES_PER_SECOND = 500.0  # of any kind: a client answers a ping for each write it is sent

@@ -16,7 +16,7 @@ from fleetpulse.chat.session import ChatSession
 from fleetpulse.chat.talk import MonitorSession, new_connection
 from fleetpulse.errors import ForbiddenError, InvalidInputError
 from fleetpulse.live.client import Client
-from fleetpulse.live.presence import Connection
+from fleetpulse.live.connection import Connection
 from fleetpulse.live.sessions import Session
 from fleetpulse.signals import Identifier
 from fleetpulse.web.answers import MAX_PAGE, digits, json_answer

@@ -19,7 +19,7 @@ from fleetpulse.chat.service import Chat
 from fleetpulse.config import Limits
 from fleetpulse.errors import FleetpulseError, NotFoundError
 from fleetpulse.journal import rfc3339
-from fleetpulse.live.presence import Connection
+from fleetpulse.live.connection import Connection
 from fleetpulse.notices import Notices
 from fleetpulse.notices import Outcome as NoticeOutcome
 from fleetpulse.signals import Identifier

@@ -42,7 +42,7 @@ class AdminStand:
         """Credentials; where none are asked for, they mean nothing."""
         if self.settings.auth.jwt_secret is None:
             return {}
-        token = issue(self.settings.auth, subject=user, roles=roles, lifetime=timedelta(minutes=5), **more)
+        token = issue(self.settings.auth, subject=user, roles=roles, lifetime=timedelta(hours=2), **more)
         return {"Authorization": f"Bearer {token}"}
 
     async def enter(self, user: str, *sessions: str, path: str = CHAT) -> Person:

@@ -38,7 +38,7 @@ def bearer(user: str, *roles: Role, sessions: Any = ()) -> dict[str, str]:
         Auth(jwt_secret=SECRET),
         subject=user,
         roles=roles or (Role.VIEWER,),
-        lifetime=timedelta(minutes=5),
+        lifetime=timedelta(hours=2),
         sessions=sessions,
     )
     return {"Authorization": f"Bearer {token}"}

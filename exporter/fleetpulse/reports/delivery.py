@@ -182,8 +182,8 @@ class Deliveries:
         """Remembers that the last one that was due is sent."""
         now = self._clock()
         self._memory.sent[schedule.kind] = Sent(self._period(schedule), now)
-        self._instruments.gauge(catalogue.REPORT_LAST_SUCCESS, schedule.kind).set(now)
         await self._keep()
+        self._instruments.gauge(catalogue.REPORT_LAST_SUCCESS, schedule.kind).set(now)
 
     async def _keep(self) -> None:
         try:

@@ -305,3 +305,38 @@ async def test_a_replica_that_was_away_serves_what_the_other_stored_meanwhile(re
     await reader.read(f"ws://127.0.0.1:{b.port}/ws/live", 1_000, DEADLINE)
     assert reader.wrong == []
     assert by_name(reader) == {"a": [f"a-{number}" for number in range(1_100)]}
+
+
+async def test_accounts_are_counted_over_both_replicas_and_by_what_a_killed_one_said_last(
+    replicas: Replicas,
+) -> None:
+    monitor = "/api/v1/group-ai/monitor"
+    for exporter, count in zip(replicas.both, (3, 4), strict=True):
+        told = {"kind": "message", "count": count, "online": True}
+        code, _ = await asyncio.to_thread(exporter.post, f"{monitor}/accounts/ann/activity", told)
+        assert code == 202
+
+    def shown(exporter: Exporter) -> tuple[Any, ...]:
+        system, (ann,) = (
+            exporter.get(f"{monitor}/system"),
+            exporter.get(f"{monitor}/accounts/metrics")["account_metrics"],
+        )
+        return (
+            system["total_messages"],
+            system["total_accounts"],
+            ann["message_count"],
+            ann["online"],
+            system["scope"],
+        )
+
+    for exporter in replicas.both:
+        await until(lambda exporter=exporter: shown(exporter) == (7, 1, 7, True, "cluster"))
+    async with connect(f"ws://127.0.0.1:{replicas.b.port}{monitor}/ws/metrics?interval=1") as socket:
+        metrics = await hear(socket, "metrics_update")
+        assert metrics["account_metrics"][0]["message_count"] == 7
+        assert metrics["system_metrics"]["total_messages"] == 7
+    await asyncio.to_thread(replicas.b.kill)
+    await until(lambda: replicas.a.metrics()["fleetpulse_cluster_replicas"] == 0)
+    assert shown(replicas.a) == (7, 1, 7, True, "cluster")
+    await asyncio.to_thread(replicas.b.start)
+    await until(lambda: shown(replicas.b) == (7, 1, 7, True, "cluster"))

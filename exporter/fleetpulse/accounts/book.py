@@ -92,6 +92,16 @@ class Sums:
                 setattr(sums, name, getattr(sums, name) + total.value)
         return sums
 
+    def as_json(self) -> dict[str, float]:
+        """The sums as the document names them; seconds, 0 before the first reply whose time is known."""
+        return {
+            "total_messages": int(self.messages),
+            "total_replies": int(self.replies),
+            "total_redpackets": int(self.redpackets),
+            "total_errors": int(self.errors),
+            "average_reply_time": self.reply_seconds / self.timed_replies if self.timed_replies else 0.0,
+        }
+
     def add(self, row: ActivityRow) -> None:
         """Counts a row."""
         self.messages += row.number * (row.kind == "message")
@@ -134,6 +144,11 @@ class Book:
         self._sums = Sums.of(totals)
         for state in sorted(states, key=lambda state: state.heard_at):
             self._keep(Account(state, silent=self._is_silent(state, now)))
+
+    @property
+    def sums(self) -> Sums:
+        """What all accounts did here."""
+        return self._sums
 
     def has_room(self, account_id: str, newcomers: int) -> bool:
         """Whether an account is known, or may become so after this many others."""
@@ -201,16 +216,8 @@ class Book:
 
     def system(self) -> dict[str, float]:
         """The sums as the document has them; seconds, 0 before the first reply whose time is known."""
-        sums = self._sums
-        return {
-            "total_accounts": len(self._accounts),
-            "online_accounts": self._series.counts["online"],
-            "total_messages": int(sums.messages),
-            "total_replies": int(sums.replies),
-            "total_redpackets": int(sums.redpackets),
-            "total_errors": int(sums.errors),
-            "average_reply_time": sums.reply_seconds / sums.timed_replies if sums.timed_replies else 0.0,
-        }
+        counts = {"total_accounts": len(self._accounts), "online_accounts": self._series.counts["online"]}
+        return counts | self._sums.as_json()
 
     def _added(self, row: ActivityRow, row_id: int) -> Account:
         account = self._accounts.get(row.account_id)

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from fleetpulse.accounts.book import Account, Book
+from fleetpulse.accounts.book import Account
+from fleetpulse.accounts.whole import Figures
 
 MAX_SHOWN = 1_000
 Chosen = frozenset[str]
@@ -25,7 +26,7 @@ def account_document(account: Account) -> dict[str, Any]:
     }
 
 
-def metrics_update(book: Book, chosen: Chosen, at: float) -> dict[str, Any]:
+def metrics_update(book: Figures, chosen: Chosen, at: float) -> dict[str, Any]:
     """The message that tells all of it."""
     accounts: Iterable[Account] = book.chosen(chosen) if chosen else book.latest(MAX_SHOWN)
     return {

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from fleetpulse.accounts.book import Book
 from fleetpulse.accounts.documents import MAX_SHOWN, Chosen, document_time, metrics_update
 from fleetpulse.accounts.history import HistoryDesk, Span
+from fleetpulse.accounts.whole import Figures
 from fleetpulse.errors import FleetpulseError, OverloadedError
 from fleetpulse.live.client import Client
 from fleetpulse.live.encoders import Encoder
@@ -57,7 +57,7 @@ _OWN: TypeAdapter[Configure | AskHistory] = TypeAdapter(
 class Metrics:
     """What the topics tell: the metrics of all accounts as they are when somebody looks."""
 
-    book: Book
+    book: Figures
     clock: Callable[[], float]
 
     def as_json(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class MetricsEncoder(Encoder):
     """The document's message, of the chosen accounts. Encoders of the same accounts are equal."""
 
     chosen: Chosen
-    book: Book = field(compare=False)
+    book: Figures = field(compare=False)
     clock: Callable[[], float] = field(compare=False)
 
     def snapshot(self, topic: Topic, items: Sequence[Any]) -> list[bytes]:  # noqa: ARG002 - an interface
@@ -126,12 +126,12 @@ class MetricsFeed:
     """What the sessions share. Make it once; it declares its topics."""
 
     hub: Hub
-    book: Book
+    book: Figures
     desk: HistoryDesk
     ticker: Ticker
 
     @classmethod
-    def make(cls, hub: Hub, book: Book, desk: HistoryDesk) -> "MetricsFeed":
+    def make(cls, hub: Hub, book: Figures, desk: HistoryDesk) -> "MetricsFeed":
         """Declares the topics."""
         metrics = Metrics(book, hub.clock)
         hub.declare(FAMILY, STATE, lambda _topic: [metrics])

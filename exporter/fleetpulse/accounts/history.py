@@ -10,8 +10,8 @@ from typing import Annotated
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleetpulse.accounts.book import Book
 from fleetpulse.accounts.documents import Chosen, document_time
+from fleetpulse.accounts.whole import Figures
 from fleetpulse.errors import OverloadedError, UpstreamError
 from fleetpulse.query.account_history import AccountHistory, Window, account_history
 from fleetpulse.query.promql import Prometheus
@@ -40,7 +40,7 @@ class Span(BaseModel):
 class HistoryDesk:
     """Asks Prometheus, for a few clients at once."""
 
-    def __init__(self, prometheus: Prometheus, book: Book) -> None:
+    def __init__(self, prometheus: Prometheus, book: Figures) -> None:
         self._prometheus = prometheus
         self._book = book
         self._turns = asyncio.Semaphore(AT_ONCE)

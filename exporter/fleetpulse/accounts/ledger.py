@@ -61,6 +61,11 @@ class Ledger:
         self._hub = hub
         self._happened = happened
         self._clock = clock
+        self._watchers: list[Callable[[Sequence[str]], None]] = []
+
+    def watch(self, watcher: Callable[[Sequence[str]], None]) -> None:
+        """Calls `watcher` with the ids of accounts that changed or were forgotten; it must not wait or raise."""
+        self._watchers.append(watcher)
 
     def room(self, account_ids: Sequence[str]) -> list[bool]:
         """For each whether its account is known or may become so. Who is under way is not counted."""
@@ -141,6 +146,8 @@ class Ledger:
 
     def _publish(self, items: Sequence[tuple[str | None, object]], kind: str) -> None:
         """Publishes. What is stored is stored: a live feed that fails changes nothing for who reports."""
+        for watcher in self._watchers:
+            watcher([str(account_id) for account_id, _ in items])
         try:
             self._hub.publish_many(TOPIC, items, kind=kind)
         except Exception:

@@ -18,10 +18,10 @@ class Accounts:
     """All of them."""
 
     def __init__(self, core: Core, desk: Desk, guard: Guard, log: EventLog) -> None:
-        settings, book = core.settings, core.ledger.book
-        feed = MetricsFeed.make(core.hub, book, HistoryDesk(desk.prometheus, book))
+        settings, figures = core.settings, core.whole or core.ledger.book
+        feed = MetricsFeed.make(core.hub, figures, HistoryDesk(desk.prometheus, figures))
         self._groups = (
-            AccountEndpoints(core.ledger, settings.limits),
+            AccountEndpoints(core.ledger, settings.limits, core.whole),
             AccountAlertEndpoints(desk.alertmanager, desk.prometheus, core.journal, core.events, log),
             AccountFeedEndpoints(feed, Sockets(core.hub, settings.live, guard)),
         )

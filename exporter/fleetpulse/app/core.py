@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fleetpulse import catalogue
 from fleetpulse.accounts.book import Book
 from fleetpulse.accounts.ledger import Ledger
-from fleetpulse.app.joining import make_bus, make_claims
+from fleetpulse.accounts.whole import Whole
+from fleetpulse.app.joining import make_bus, make_claims, make_whole
 from fleetpulse.auth import Role
 from fleetpulse.budgets import Budgets
 from fleetpulse.chat.service import Chat
@@ -52,6 +53,7 @@ class Core:
     users: Users
     ledger: Ledger
     chat: Chat
+    whole: Whole | None
 
 
 def make_core(settings: Settings) -> Core:
@@ -96,6 +98,7 @@ def make_core(settings: Settings) -> Core:
         users,
         ledger,
         Chat(settings, journal, hub, bus, instruments, events.tell, claims=claims),
+        make_whole(settings, bus, ledger, journal),
     )
 
 

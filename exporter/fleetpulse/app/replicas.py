@@ -21,4 +21,7 @@ def make_cluster(core: Core) -> Cluster | None:
     mail = MailRelay(bus, cluster.peers, core.journal, chat.presence, chat.mailbox, PUSH)
     cluster.hear(mail)
     cluster.add(core.claims, agents, mail)
+    if core.whole is not None:
+        cluster.peers.watch(core.whole)
+        cluster.add(core.whole)
     return cluster

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from fleetpulse.accounts.documents import MAX_SHOWN
 from fleetpulse.accounts.ledger import Ledger, Reported
+from fleetpulse.accounts.whole import Figures
 from fleetpulse.auth import Role
 from fleetpulse.config import Limits
 from fleetpulse.errors import InvalidInputError, OverloadedError
@@ -39,7 +40,7 @@ AccountIds = Annotated[frozenset[Label], BeforeValidator(split), Field(max_lengt
 
 
 class System(TypedDict):
-    """Sums over all accounts of this replica; `average_reply_time` in seconds, 0 before the first."""
+    """Sums over all accounts, of all replicas (`scope`); `average_reply_time` in seconds, 0 before the first."""
 
     total_accounts: int
     online_accounts: int
@@ -48,7 +49,7 @@ class System(TypedDict):
     total_redpackets: int
     total_errors: int
     average_reply_time: float
-    scope: Literal["replica"]
+    scope: Literal["replica", "cluster"]
 
 
 class AccountMetrics(TypedDict):
@@ -67,11 +68,11 @@ class AccountMetrics(TypedDict):
 
 
 class AccountList(TypedDict):
-    """Accounts by id. `scope`: what was reported to this replica, others count their own."""
+    """Accounts by id. `scope`: as reported to all replicas; without any other one, `replica`."""
 
     account_metrics: list[AccountMetrics]
     next_cursor: str | None
-    scope: Literal["replica"]
+    scope: Literal["replica", "cluster"]
 
 
 class AccountsQuery(Paged):
@@ -83,8 +84,11 @@ class AccountsQuery(Paged):
 class AccountEndpoints:
     """CONTRACT C: activity in, metrics out."""
 
-    def __init__(self, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, ledger: Ledger, limits: Limits, whole: Figures | None = None) -> None:
+        """`whole` are the figures of all replicas, where there are others."""
         self._ledger = ledger
+        self._figures: Figures = whole or ledger.book
+        self._scope = "replica" if whole is None else "cluster"
         self._limits = limits
         self._activities = Decoder(Activity, limits.batch_items)
         self._of_accounts = Decoder(AccountActivity, limits.batch_items)
@@ -142,22 +146,22 @@ class AccountEndpoints:
     async def accounts(self, request: web.Request) -> web.Response:
         """Every known account by id, or those that are asked for.
 
-        Of several replicas each answers for what was reported to it; Prometheus adds them up.
+        Of several replicas each answers for all, as far as it was told: what one said last counts while it is away.
         """
         query = read_query(request, AccountsQuery)
-        book = self._ledger.book
-        found = book.chosen(query.account_id) if query.account_id else book.everyone()
+        figures = self._figures
+        found = figures.chosen(query.account_id) if query.account_id else figures.everyone()
         rest = [account for account in found if account.account_id > query.cursor] if query.cursor else found
         shown = rest[: query.limit]
         cursor = shown[-1].account_id if len(rest) > query.limit else None
         metrics = [account.as_json() for account in shown]
-        return json_answer({"account_metrics": metrics, "next_cursor": cursor, "scope": "replica"})
+        return json_answer({"account_metrics": metrics, "next_cursor": cursor, "scope": self._scope})
 
     @requires(Role.VIEWER)
     @operation(TAG, answer=System)
     async def system(self, _request: web.Request) -> web.Response:
         """Sums over all accounts: what they ever did, and how many are known and online now."""
-        return json_answer(self._ledger.book.system() | {"scope": "replica"})
+        return json_answer(self._figures.system() | {"scope": self._scope})
 
     async def _read(self, request: web.Request, decoder: Decoder[Any]) -> Items[Any]:
         try:

@@ -1,40 +1,27 @@
 """Delivery: new messages to the clients that keep up, missed ones to those that do not.
 
-A subscription is either in step (a member of its audience: it gets every flush, in bytes made once) or behind.
-Who is behind costs no memory: it has a position in the topic, and gets what it missed once its buffer has drained:
-of state topics the newest per key; of event topics everything, from the ring in memory or, where the family has a
-history, from there, page by page; or a gap record for what is no longer kept. Newcomers that are ahead of a flush
-still to come wait here too, as do those whose position in another replica's stream is ahead of what came here.
+A subscription is either in step (a member of its audience: it gets every flush, in bytes made once) or behind
+(`CatchUp`).
 """
 
-import logging
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 from fleetpulse.config import Live
 from fleetpulse.live.audience import Audience, Subscription
+from fleetpulse.live.batches import Batch, pick
+from fleetpulse.live.catching_up import CatchUp, most_bytes
 from fleetpulse.live.client import Client
-from fleetpulse.live.history import PAGE_ROWS, Page, Pages
-from fleetpulse.live.messages import Message
+from fleetpulse.live.history import Pages
 from fleetpulse.live.meters import Meters
-from fleetpulse.live.topics import STATE, Origin, Policy, Topic
+from fleetpulse.live.topics import Topic
 from fleetpulse.live.wires import Places
 
 TURN_WRITES = 1_000  # about 10 ms
 FLUSH_MESSAGES = 2_000  # of one topic in one flush, so that a burst does not hold the loop
-log = logging.getLogger(__name__)
-
-
-class Batch(NamedTuple):
-    """Messages to send, which bring a client to number `end`; `conflated` were left out for newer ones."""
-
-    messages: list[Message]
-    end: int
-    conflated: int
 
 
 class Delivery:
-    """Owns which topics have something to flush and which subscriptions are behind."""
+    """Owns which topics have something to flush."""
 
     def __init__(  # noqa: PLR0913 - the parts it works with
         self,
@@ -47,16 +34,11 @@ class Delivery:
         fail: Callable[[Client], None],
     ) -> None:
         """`fail` closes a client; `keep` says how many messages a topic may keep now."""
-        self._fail = fail
-        self._keep = keep
-        self._pages = pages
+        self.catching_up = CatchUp(settings, meters, pages, keep, timer, fail)
         self._meters = meters
         self._clock = clock
-        self._timer = timer
-        self._low = settings.conflate_bytes // 2
-        self._chunk = max(settings.conflate_bytes, settings.evict_bytes // 4)
+        self._chunk = most_bytes(settings)
         self._dirty: dict[Topic, None] = {}
-        self._behind: dict[Subscription, None] = {}
         self._touched: list[Client] = []
 
     @property
@@ -67,39 +49,16 @@ class Delivery:
     @property
     def waiting(self) -> bool:
         """Whether some subscription is behind."""
-        return bool(self._behind)
+        return self.catching_up.waiting
 
     def mark(self, topic: Topic) -> None:
         """Notes that a topic with listeners has news."""
         self._dirty[topic] = None
 
-    def add(self, subscription: Subscription) -> None:
-        """Takes a newcomer in, whose cursor is the topic's newest message, or which has to catch up."""
-        self._behind[subscription] = None
-        self._step_out(subscription)
-        self._settle(subscription)
-
-    def count(self, audience: Audience, messages: int) -> None:
-        """Notes that messages were sent to members of an audience."""
-        self._meters.family(audience.topic.family.name).sent.inc(messages)
-        if audience.encoder.sends is not None:
-            audience.encoder.sends.sent += messages
-
-    def hold(self, subscription: Subscription, seen: dict[str, int]) -> None:
-        """Takes a member out of step, as its position in some origin is another than the others'."""
-        self._step_out(subscription)
-        subscription.seen.update(seen)
-
-    def remove(self, subscription: Subscription) -> None:
-        """Forgets a subscription."""
-        self._behind.pop(subscription, None)
-        subscription.audience.members.pop(subscription, None)
-        self._unstall(subscription)
-
     def run(self) -> int:
         """Flushes what is new, then lets those behind catch up; returns how many writes it made.
 
-        Topics take turns: after TURN_WRITES the rest of them wait for the next call, so that ingest goes on between.
+        Topics take turns: after TURN_WRITES the rest of them wait for the next call; ingest goes on between.
         """
         writes, delays = 0, dict[str, float]()
         for topic in list(self._dirty):
@@ -114,7 +73,12 @@ class Delivery:
         self._touched.clear()
         for family, delay in delays.items():
             self._meters.family(family).delay.observe(delay)
-        return writes + self._catch_up()
+        return writes + self.catching_up.run()
+
+    def listeners(self, topic: Topic) -> list[Subscription]:
+        """Every subscription to a topic, in step or not."""
+        members = [member for audience in topic.audiences.values() for member in audience.members]
+        return members + self.catching_up.of(topic)
 
     def tell_positions(self, topic: Topic) -> None:
         """Tells members of filtered audiences where the stream is, if the last they saw is behind it."""
@@ -131,21 +95,8 @@ class Delivery:
     def tell_one(self, subscription: Subscription) -> None:
         """Tells a subscription where it stands."""
         audience, client = subscription.audience, subscription.client
-        places = self.places(client) if audience.wire.stamped else None
-        client.write(b"".join(audience.tell(self._place(subscription), places)))
-
-    def listeners(self, topic: Topic) -> list[Subscription]:
-        """Every subscription to a topic, in step or not."""
-        members = [member for audience in topic.audiences.values() for member in audience.members]
-        return members + [each for each in self._behind if each.audience.topic is topic]
-
-    def places(self, client: Client) -> Places:
-        """Where a client stands in each of its topics."""
-        return {name: self._place(subscription) for name, subscription in client.subscriptions.items()}
-
-    def _place(self, subscription: Subscription) -> dict[str, int]:
-        topic = subscription.audience.topic
-        return dict(subscription.seen) if subscription in self._behind else topic.place
+        places = self.catching_up.places(client) if audience.wire.stamped else None
+        client.write(b"".join(audience.tell(self.catching_up.place(subscription), places)))
 
     def _tell(self, audience: Audience) -> None:
         if audience.members:
@@ -155,7 +106,7 @@ class Delivery:
 
     def _places_of(self, audience: Audience) -> Places | None:
         """Where the members stand: the same place for all, as they have the same topics and are in step in each."""
-        return self.places(next(iter(audience.members)).client) if audience.wire.stamped else None
+        return self.catching_up.places(next(iter(audience.members)).client) if audience.wire.stamped else None
 
     def _flush(self, topic: Topic, delays: dict[str, float]) -> int:
         if not topic.reaches(topic.flushed):
@@ -184,200 +135,21 @@ class Delivery:
         audience.recent += len(buffer)
         slow = [member for member in audience.members if not member.client.offer(buffer, touched)]
         for subscription in slow:
-            self._fall_behind(subscription)
+            self.catching_up.fall_behind(subscription)
         served = len(audience.members)
-        self.count(audience, len(frames) * served)
+        self.catching_up.count(audience, len(frames) * served)
         if batch.conflated:
             self._meters.family(audience.topic.family.name).conflated.inc(batch.conflated * served)
         return served
-
-    def _fall_behind(self, subscription: Subscription) -> None:
-        client = subscription.client
-        self._step_out(subscription)
-        subscription.stalled = True
-        client.stalled += 1
-        if client.slow_since is None:
-            client.slow_since = self._timer()
-
-    def _step_out(self, subscription: Subscription) -> None:
-        """It is where the flushes are, and stays there. Of a stamped connection all are in step, or none."""
-        stamped = subscription.audience.wire.stamped
-        for each in subscription.client.subscriptions.values() if stamped else (subscription,):
-            if each not in self._behind:
-                topic = each.audience.topic
-                each.audience.members.pop(each, None)
-                each.cursor, each.seen = topic.flushed, topic.place
-                self._behind[each] = None
 
     def _give_up(self, topic: Topic) -> None:
         """More waits than may: everyone continues from what is kept, through `_catch_up`."""
         for audience in topic.audiences.values():
             for subscription in list(audience.members):
-                self._step_out(subscription)
+                self.catching_up.step_out(subscription)
         topic.flushed = topic.first - 1
         for origin in topic.origins.values():
             origin.flushed = max(origin.flushed, origin.floor)
-
-    def _catch_up(self) -> int:
-        writes = 0
-        for subscription in list(self._behind):
-            if subscription not in self._behind or subscription.client.closed or subscription.reading:
-                continue
-            missed = subscription.lacks or subscription.cursor < subscription.audience.topic.flushed
-            if missed and subscription.client.backlog <= self._low:
-                self._try_missed(subscription)
-                writes += 1
-            if not subscription.client.closed:
-                self._settle(subscription)
-        return writes
-
-    def _try_missed(self, subscription: Subscription) -> None:
-        """A snapshot that fails costs its client the connection, and nobody else anything."""
-        try:
-            self._send_missed(subscription)
-        except Exception:
-            log.exception("a client of %s cannot catch up", subscription.audience.topic.name)
-            self._fail(subscription.client)
-
-    def _send_missed(self, subscription: Subscription) -> None:
-        """Sends the next piece of what a subscription missed, and moves its position."""
-        topic = subscription.audience.topic
-        state = topic.family.policy is STATE
-        if state and not topic.reaches(subscription.cursor):
-            self._send_state(subscription)
-            return
-        if not state and self._lacks(subscription):
-            self._read(subscription)
-            return
-        frames = [] if state else self._skip_lost(subscription)
-        window = topic.unseen(subscription.seen, subscription.cursor, topic.flushed)
-        if window:
-            batch = pick(topic.family.policy, window, self._chunk)
-            frames += self._replay(subscription, batch)
-        if not window or window[-1].seq == subscription.cursor:
-            subscription.cursor = max(subscription.cursor, topic.flushed)
-        _write(subscription, frames)
-
-    def _send_state(self, subscription: Subscription) -> None:
-        topic = subscription.audience.topic
-        self._meters.family(topic.family.name).conflated.inc(topic.seq - subscription.cursor)
-        subscription.cursor, subscription.seen = topic.seq, topic.tops
-        places = self.places(subscription.client) if subscription.audience.wire.stamped else None
-        frames = subscription.audience.snapshot(places)
-        self.count(subscription.audience, len(frames))
-        snapshot = b"".join(frames)
-        subscription.recent += len(snapshot)
-        subscription.client.write_opening(snapshot)
-
-    def _replay(self, subscription: Subscription, batch: Batch) -> list[bytes]:
-        """Frames of some messages, after which the subscription is where they end."""
-        audience, seen = subscription.audience, subscription.seen
-        stamped = audience.wire.stamped
-        frames = audience.replay(batch.messages, self.places(subscription.client) if stamped else None)
-        for message in batch.messages:
-            seen[message.epoch or audience.topic.epoch] = message.offset
-        subscription.cursor = batch.end
-        self.count(audience, len(frames))
-        self._meters.family(audience.topic.family.name).conflated.inc(batch.conflated)
-        return [*frames, *(audience.receipts(batch.messages) if frames else ()), *audience.position(seen)]
-
-    def _lacks(self, subscription: Subscription) -> bool:
-        """Whether rows are missing that only the history has."""
-        topic = subscription.audience.topic
-        subscription.lacks = False
-        return topic.family.history is not None and subscription.seen.get(topic.epoch, 0) < topic.own.floor
-
-    def _skip_lost(self, subscription: Subscription) -> list[bytes]:
-        """Moves an event subscription past what is no longer kept; returns the gap records for it."""
-        topic, seen = subscription.audience.topic, subscription.seen
-        if subscription.cursor < topic.first - 1:
-            subscription.cursor = min(topic.first - 1, topic.flushed)
-        frames: list[bytes] = []
-        for origin in topic.origins.values():
-            frames += self._gap(subscription, origin, seen.get(origin.epoch, origin.base), origin.floor)
-        return frames
-
-    def _gap(self, subscription: Subscription, origin: Origin, first: int, last: int) -> list[bytes]:
-        """A gap record for an origin's (first, last], if it is one; the subscription is past it then."""
-        if last <= first:
-            return []
-        subscription.seen[origin.epoch] = last
-        self._meters.family(subscription.audience.topic.family.name).gapped.inc(last - first)
-        return subscription.audience.gap(origin.epoch, first + 1, last)
-
-    # History -------------------------------------------------------------------------------------------------
-    def _read(self, subscription: Subscription) -> None:
-        """Asks for the next page of what is in the history only."""
-        topic = subscription.audience.topic
-        history = topic.family.history
-        assert history is not None  # noqa: S101 - `_lacks` says so
-        name, after, upto = topic.name, subscription.seen.get(topic.epoch, 0), topic.own.floor
-        subscription.lacks = subscription.reading = True
-        self._pages.read(
-            lambda: history.after(name, after, upto, PAGE_ROWS),
-            lambda page: self._have_read(subscription, page, after, upto),
-        )
-
-    def _have_read(self, subscription: Subscription, page: Page | None, after: int, upto: int) -> None:
-        subscription.reading = False
-        if subscription.client.closed or subscription not in self._behind:
-            return
-        if page is None:
-            self._fail(subscription.client)
-            return
-        topic = subscription.audience.topic
-        frames = self._gap(subscription, topic.own, after, min(page.floor, upto))
-        messages = [topic.message(row, row.offset) for row in page.rows]
-        reached = page.upto
-        if messages:
-            batch = pick(topic.family.policy, messages, self._chunk)
-            frames += self._replay(subscription, batch)
-            if len(batch.messages) < len(messages):
-                reached = batch.end
-        subscription.seen[topic.epoch] = max(subscription.seen[topic.epoch], reached)
-        subscription.cursor = topic.first - 1
-        if reached == topic.own.floor and page.floor <= after:
-            self._put_back(topic, page, after)
-        _write(subscription, frames)
-
-    def _put_back(self, topic: Topic, page: Page, after: int) -> None:
-        """Keeps what was read while there is room, so that others who missed the same need not read it."""
-        if len(topic.messages) + len(page.rows) > self._keep():
-            return
-        topic.prepend(page.rows, after)
-        for subscription in self._behind:
-            if subscription.audience.topic is topic:
-                subscription.cursor = min(subscription.cursor, topic.first - 1)
-
-    def _settle(self, subscription: Subscription) -> None:
-        """Makes it a member again once it is exactly where the flushes are."""
-        client, stamped = subscription.client, subscription.audience.wire.stamped
-        all_of_it = list(client.subscriptions.values()) if stamped else [subscription]
-        if not all(map(_is_in_step, all_of_it)):
-            return
-        for each in all_of_it:
-            if self._behind.pop(each, each) is None:
-                self._unstall(each)
-                each.audience.members[each] = None
-
-    def _unstall(self, subscription: Subscription) -> None:
-        if subscription.stalled:
-            subscription.stalled = False
-            subscription.client.stalled -= 1
-
-
-def _write(subscription: Subscription, frames: list[bytes]) -> None:
-    """Writes to one client alone."""
-    data = b"".join(frames)
-    subscription.recent += len(data)
-    subscription.client.write(data)
-
-
-def _is_in_step(subscription: Subscription) -> bool:
-    topic, seen = subscription.audience.topic, subscription.seen
-    if subscription.lacks or subscription.cursor != topic.flushed:
-        return False
-    return all(seen.get(origin.epoch, 0) <= origin.flushed for origin in topic.origins.values())
 
 
 def _flushed(topic: Topic, batch: Batch) -> None:
@@ -388,27 +160,3 @@ def _flushed(topic: Topic, batch: Batch) -> None:
         return
     for message in batch.messages:
         topic.origins[message.epoch or topic.epoch].flushed = message.offset
-
-
-def pick(policy: Policy, window: Sequence[Message], most_bytes: int) -> Batch:
-    """The next messages of a window that is not empty: of state only the newest per key; as many as fit, or one."""
-    messages = newest(window) if policy is STATE else list(window)
-    size = 0
-    for index, message in enumerate(messages):
-        size += len(message.body)
-        if size > most_bytes and index:
-            messages = messages[:index]
-            break
-    else:
-        return Batch(messages, window[-1].seq, len(window) - len(messages))
-    end = messages[-1].seq
-    return Batch(messages, end, sum(message.seq <= end for message in window) - len(messages))
-
-
-def newest(window: Sequence[Message]) -> list[Message]:
-    """The newest message of each key and kind, in order; messages without a key all stay.
-
-    Kinds do not replace each other: one may say less than another (`offline` names only the agent).
-    """
-    last = {(message.key, message.kind): message.seq for message in window}
-    return [message for message in window if message.key is None or last[message.key, message.kind] == message.seq]

@@ -16,7 +16,7 @@ registration after it one thing. It knows no HTTP: a connection is a `Transport`
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -35,7 +35,8 @@ from fleetpulse.live.health import Health
 from fleetpulse.live.history import History, Pages, Stored
 from fleetpulse.live.limits import Seats, TokenBucket
 from fleetpulse.live.meters import Meters
-from fleetpulse.live.topics import EVENT, Admits, Family, Origin, Policy, Position, Snapshot, Topic, Topics
+from fleetpulse.live.publishing import Publisher
+from fleetpulse.live.topics import EVENT, Admits, Family, Policy, Position, Snapshot, Topic, Topics
 from fleetpulse.live.wires import WEBSOCKET, Places, Wire
 
 CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its transport is aborted
@@ -73,6 +74,9 @@ class Hub:
             clock,
             timer,
             lambda client: self.close(client, Cause.FAILED),
+        )
+        self._publisher = Publisher(
+            self._topics, self._meters, self._delivery, self._arm, settings.flush_seconds, clock
         )
         self._health = Health(settings, clock)
         self._clients: set[Client] = set()
@@ -137,20 +141,7 @@ class Hub:
         from here on. On state topics `key` names what the data is the newest state of. Raises NotFoundError for a
         family that was not declared, ValueError for one that is journalled.
         """
-        if not items:
-            return
-        family = self._topics.family(topic)
-        if family.history is not None:
-            raise ValueError(f"{family.name!r} is journalled: publish its rows, with their ids")
-        self._meters.family(family.name).published.inc(len(items))
-        # Where every topic kept has listeners, one that cannot be opened has none: nobody misses it.
-        with suppress(OverloadedError):
-            self._append(self._topics.open(topic), items, kind, None)
-        everything = self._topics.get(family.name) if topic != family.name else None
-        if everything is not None:
-            rest = topic.partition("/")[2]
-            named = [(None if key is None else f"{rest}/{key}", data) for key, data in items]
-            self._append(everything, named, kind, topic)
+        self._publisher.publish_many(topic, items, kind=kind)
 
     def publish_rows(self, family: str, rows: Sequence[Stored], *, epoch: str | None = None) -> int:
         """Tells the listeners of a journalled family of rows that are stored, with growing offsets; never waits.
@@ -160,19 +151,7 @@ class Hub:
         returns how many were. Whether rows are missing between is not judged here: see `follow`. Raises
         NotFoundError for a family that was not declared, ValueError for one that is not journalled.
         """
-        declared, own = self._journalled(family)
-        epoch = epoch or own
-        if not rows:
-            return 0
-        if epoch not in declared.tops:
-            self.follow(family, epoch, rows[0].offset - 1)
-        top = declared.tops[epoch]
-        new = rows if rows[0].offset > top else [row for row in rows if row.offset > top]
-        if new:
-            declared.tops[epoch] = new[-1].offset
-            self._meters.family(family).published.inc(len(new))
-            self._add_rows(family, new, epoch, foreign=epoch != own)
-        return len(rows) - len(new)
+        return self._publisher.publish_rows(family, rows, epoch=epoch)
 
     def follow(self, family: str, epoch: str, offset: int, *, old: int = 0) -> None:
         """Says that of another replica's rows the next to come are those after `offset`.
@@ -183,31 +162,11 @@ class Hub:
         Rows up to `old`, of an origin that is new here, are kept for those who resume from an earlier position,
         and are no news to others, who begin after them. Call `settle` once all of those have come.
         """
-        declared, _ = self._journalled(family)
-        known = declared.tops.get(epoch)
-        if known is not None and offset <= known:
-            return
-        declared.tops[epoch] = offset
-        if known is None and old > offset:
-            declared.old[epoch] = old
-        for topic in self._topics.of(declared):
-            stream = topic.origins.get(epoch)
-            if stream is None:
-                self._meet(topic, Origin(epoch, offset, declared.old.get(epoch, 0)))
-            elif known is not None:
-                topic.skip(stream, known + 1, offset, at=self.clock(), keep=self._topics.keep)
-                self._mark(topic)
+        self._publisher.follow(family, epoch, offset, old=old)
 
     def settle(self, family: str, epoch: str) -> None:
         """Says that of another replica's rows all have come that are old (`follow`). Again, it has no effect."""
-        declared, _ = self._journalled(family)
-        old = declared.old.pop(epoch, 0)
-        if not old:
-            return
-        declared.tops[epoch] = max(declared.tops[epoch], old)
-        for topic in self._topics.of(declared):
-            topic.settle(topic.origins[epoch], at=self.clock(), keep=self._topics.keep)
-            self._mark(topic)
+        self._publisher.settle(family, epoch)
 
     def tops(self, topic: str) -> dict[str, int] | None:
         """The newest offset of each origin of a topic's family, by its epoch; None where that is in memory."""
@@ -216,7 +175,7 @@ class Hub:
 
     def places(self, client: Client) -> Places:
         """Where a connection stands in each of its topics."""
-        return self._delivery.places(client)
+        return self._delivery.catching_up.places(client)
 
     # Connections ---------------------------------------------------------------------------------------------
     def reserve(self, ip: str) -> AbstractContextManager[None]:
@@ -343,14 +302,14 @@ class Hub:
         topic.audiences[key] = audience
         audience.size += 1
         client.write_opening(answer + opening.frames)
-        self._delivery.count(audience, opening.messages)
+        self._delivery.catching_up.count(audience, opening.messages)
         subscription = client.subscriptions[name] = Subscription(client, audience, topic.seq, dict(opening.seen))
         subscription.recent = len(opening.frames)
         if opening.behind:
             subscription.lacks = True
             subscription.cursor = topic.first - 1 if topic.family.policy is EVENT else opening.seen[topic.epoch]
         self._claim(subscription, positions or {})
-        self._delivery.add(subscription)
+        self._delivery.catching_up.add(subscription)
         if self._delivery.waiting:
             self._arm(0.0)
         self._meters.family(topic.family.name).subscriptions.inc()
@@ -361,7 +320,7 @@ class Hub:
         if subscription is None:
             raise NotFoundError(f"not subscribed to {name[:200]!r}")
         audience = subscription.audience
-        self._delivery.remove(subscription)
+        self._delivery.catching_up.remove(subscription)
         audience.size -= 1
         if not audience.size:
             del audience.topic.audiences[audience.key]
@@ -407,74 +366,12 @@ class Hub:
                 _abort(transport)
                 del self._closing[transport]
 
-    def _append(self, topic: Topic, items: Iterable[tuple[str | None, Any]], kind: str, origin: str | None) -> None:
-        topic.append(items, kind=kind, at=self.clock(), keep=self._topics.keep, origin=origin)
-        self._mark(topic)
-
-    def _mark(self, topic: Topic) -> None:
-        if topic.audiences:
-            self._delivery.mark(topic)
-            self._arm(self._settings.flush_seconds)
-
-    def _journalled(self, name: str) -> tuple[Family, str]:
-        family = self._topics.family(name)
-        if family.history is None or family.name != name:
-            raise ValueError(f"{name!r} is not a journalled family")
-        return family, family.history.epoch
-
-    def _add_rows(self, family: str, rows: Sequence[Stored], epoch: str, *, foreign: bool) -> None:
-        """Adds rows to the topics in use. What is only here, other replicas' rows, opens its topics."""
-        named: dict[str, Sequence[Stored]] = {family: rows}
-        parts: dict[str, list[Stored]] = {}
-        for row in rows:
-            for name in row.topics:
-                parts.setdefault(name, []).append(row)
-        for name, chosen in (named | parts).items():
-            topic = self._topics.get(name)
-            if topic is None and foreign:
-                with suppress(OverloadedError):
-                    topic = self._open_before(name, epoch, chosen[0].offset - 1)
-            if topic is not None:
-                topic.append_rows(chosen, epoch, at=self.clock(), keep=self._topics.keep)
-                self._mark(topic)
-
-    def _open_before(self, name: str, epoch: str, offset: int) -> Topic:
-        """Opens a topic for rows that its family counts already."""
-        topic = self._topics.open(name)
-        topic.origins[epoch] = Origin(epoch, offset, topic.family.old.get(epoch, 0))
-        return topic
-
     def _claim(self, subscription: Subscription, positions: Mapping[str, int]) -> None:
         """Remembers positions in the streams of replicas that are not known here, for when they are."""
         topic = subscription.audience.topic
         claims = {epoch: offset for epoch, offset in positions.items() if epoch not in topic.origins}
         if claims and topic.family.history is not None:
             topic.claims[subscription] = claims
-
-    def _meet(self, topic: Topic, origin: Origin) -> None:
-        """Adds an origin: who was told less of it before gets a gap record, who was told more waits its turn."""
-        topic.origins[origin.epoch] = origin
-        for audience in topic.audiences.values():
-            audience.forget_openings()
-        if origin.old:
-            self._begin_late(topic, origin)
-        for subscription, claims in list(topic.claims.items()):
-            claimed = claims.pop(origin.epoch, origin.offset)
-            if claimed < origin.offset:
-                gap = subscription.audience.gap(origin.epoch, claimed + 1, origin.offset)
-                subscription.client.write(b"".join(gap))
-            elif claimed > origin.offset:
-                self._delivery.hold(subscription, {origin.epoch: claimed})
-        self._delivery.tell_origin(topic)
-
-    def _begin_late(self, topic: Topic, origin: Origin) -> None:
-        """Who names no position in a new origin is past its old rows, and is told so."""
-        for subscription in self._delivery.listeners(topic):
-            if origin.epoch not in topic.claims.get(subscription, ()):
-                self._delivery.hold(subscription, {origin.epoch: origin.old})
-                self._delivery.tell_one(subscription)
-        if self._delivery.waiting:
-            self._arm(0.0)
 
     def _arm(self, delay: float) -> None:
         if self._flush_timer is None and self._loop is not None:

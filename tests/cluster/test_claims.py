@@ -21,6 +21,12 @@ class Replica:
         self.bus = RedisBus(settings, name, Instruments())
         self.claims = RedisClaims(self.bus, settings)
         self._tasks: list[asyncio.Task[None]] = []
+        self.lost: list[tuple[str, bool]] = []
+        self.claims.on_lost(self._lose)
+
+    def _lose(self, name: str, displaced: bool) -> None:  # noqa: FBT001 - as it is called
+        self.lost.append((name, displaced))
+        self.claims.release("ann", name)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(part.run()) for part in (self.bus, self.claims)]
@@ -117,3 +123,24 @@ async def test_a_redis_that_hangs_keeps_nobody_waiting_for_long(redis: RedisServ
     async with two(redis) as (a, _b):
         with redis.frozen():
             assert await a.claim("a0") == ()
+
+
+@pytest.mark.parametrize("displace", [False, True])
+async def test_of_more_than_the_limit_those_yield_whom_the_policy_names_when_redis_is_back(
+    redis: RedisServer,
+    displace: bool,  # noqa: FBT001 - a test's parameter
+) -> None:
+    async with two(redis, gone_seconds=1.5) as both:
+        redis.kill()
+        await until(lambda: all(each.bus.connection is None for each in both))
+        names = [f"c{number}" for number in range(8)]
+        for number, name in enumerate(names):  # four at each, in turn
+            assert await both[number % 2].claim(name, displace=displace) == ()
+            await asyncio.sleep(0.002)  # ages are told in milliseconds
+        redis.start()
+        await until(lambda: sum(len(each.lost) for each in both) >= 3)
+        await asyncio.sleep(1.5)  # longer than it takes to renew three times
+        lost = sorted(name for each in both for name, _ in each.lost)
+        assert lost == (names[:3] if displace else names[5:])
+        assert {displaced for each in both for _, displaced in each.lost} == {displace}
+        assert redis.command("ZCARD", "fleetpulse:seats:ann") == b":5\r\n"

@@ -340,3 +340,17 @@ async def test_accounts_are_counted_over_both_replicas_and_by_what_a_killed_one_
     assert shown(replicas.a) == (7, 1, 7, True, "cluster")
     await asyncio.to_thread(replicas.b.start)
     await until(lambda: shown(replicas.b) == (7, 1, 7, True, "cluster"))
+
+
+async def test_more_connections_than_a_user_may_have_are_closed_when_redis_is_back(
+    replicas: Replicas, redis: RedisServer
+) -> None:
+    redis.kill()
+    await until(lambda: replicas.connected() == {0})
+    sockets = [await connect(chat_url(replicas.both[number % 2], "ann")) for number in range(8)]
+    await asyncio.to_thread(redis.start)
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*(socket.wait_closed() for socket in sockets[5:]))
+    assert [socket.close_code for socket in sockets] == [None] * 5 + [4429] * 3
+    for socket in sockets:
+        await socket.close()

@@ -5,6 +5,7 @@ from fleetpulse.chat.routing import PUSH
 from fleetpulse.chat.topics import STREAMS
 from fleetpulse.cluster import AgentRelay, Cluster, HubFeed, MailRelay, RedisBus
 from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM
+from fleetpulse.live import Cause
 
 CHAT_STREAMS = tuple(stream for streams in STREAMS.values() for stream in streams)
 JOURNALLED = (REQUEST_STREAM, ALERT_STREAM, ACTIVITY_STREAM, EVENT_STREAM, *CHAT_STREAMS)
@@ -20,6 +21,9 @@ def make_cluster(core: Core) -> Cluster | None:
     chat = core.chat
     mail = MailRelay(bus, cluster.peers, core.journal, chat.presence, chat.mailbox, PUSH)
     cluster.hear(mail)
+    core.claims.on_lost(
+        lambda name, displaced: chat.presence.close(name, Cause.REPLACED if displaced else Cause.LIMITED)
+    )
     cluster.add(core.claims, agents, mail)
     if core.whole is not None:
         cluster.peers.watch(core.whole)

@@ -2,8 +2,9 @@
 
 Promises: while Redis is there, all replicas together give a user no more seats than the limit, however many ask at
 one instant. What a replica holds it renews; what it no longer renews, because it is gone, is free after
-`cluster.gone_seconds`. While Redis is away or slow, every replica's own limit decides alone; what was let in then
-is claimed when Redis is back, and nobody is sent away for it: there are only no more seats until enough are free.
+`cluster.gone_seconds`. While Redis is away or slow, every replica's own limit decides alone. What was let in then
+is claimed when Redis is back, also where it comes back empty. Past the limit those yield whom the policy would not
+have let in, or would have closed: the newest where newcomers are refused, the oldest where these make room.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ CLAIM = (
     LIFE
     + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREM', KEYS[1], ARGV[1]) -- a renewal may have come first
 local held = redis.call('ZRANGE', KEYS[1], 0, -1)
 table.sort(held)
 local gone = {}
@@ -43,11 +45,22 @@ return gone
 RENEW = (
     LIFE
     + """
+local lost = {}
 for i, key in ipairs(KEYS) do
-  redis.call('ZADD', key, now + ARGV[1], ARGV[i + 1])
+  local mine = ARGV[i + 3]
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZADD', key, now + ARGV[1], mine)
   redis.call('PEXPIRE', key, ARGV[1])
+  local held = redis.call('ZRANGE', key, 0, -1)
+  table.sort(held)
+  for n = 1, #held - tonumber(ARGV[2]) do
+    if held[ARGV[3] == '1' and n or #held + 1 - n] == mine then
+      redis.call('ZREM', key, mine)
+      lost[#lost + 1] = mine
+    end
+  end
 end
-return #KEYS
+return lost
 """
 )
 RELEASE = "for i, key in ipairs(KEYS) do redis.call('ZREM', key, ARGV[i]) end return #KEYS"
@@ -70,13 +83,23 @@ class RedisClaims:
         self._released: list[tuple[str, str]] = []
         self._wake = asyncio.Event()
         self._renew_at = 0.0
+        self._limit, self._displace = 1, False  # as the newest claim said; without one nothing is held
+        self._lost: Callable[[str, bool], object] = lambda _connection_id, _displaced: None
         bus.watch(self._reconnected)
+
+    def on_lost(self, lost: Callable[[str, bool], object]) -> None:
+        """Calls `lost(connection_id, displaced)` with who has no seat any more, until it is released.
+
+        `displaced`: newer ones have the seats; else there are too many without it.
+        """
+        self._lost = lost
 
     async def claim(self, user_id: str, connection_id: str, limit: int, *, displace: bool) -> Sequence[str]:
         """Takes one of a user's seats; the ids of connections that have lost theirs for it.
 
         Raises LimitedError where none is free. Without Redis every seat that is free here is free.
         """
+        self._limit, self._displace = limit, displace
         seat = self._key(user_id), f"{int(self._clock() * 1000):013}:{connection_id}"
         self._held[connection_id] = seat
         connection = self._bus.connection
@@ -92,7 +115,7 @@ class RedisClaims:
         if gone is None:
             del self._held[connection_id]
             raise LimitedError(f"chat.max_connections_per_user: this user has {limit} open already")
-        return [bytes(each).decode().partition(":")[2] for each in gone]
+        return [_connection_of(each) for each in gone]
 
     def release(self, user_id: str, connection_id: str) -> None:
         """Gives a seat back; never waits, and means nothing where there is no such seat."""
@@ -118,11 +141,16 @@ class RedisClaims:
             await rest(self._wake, max(self._renew_at - loop.time(), 0.01))
 
     async def _renew(self) -> None:
-        """A seat that Redis has forgotten is taken again, whatever the limit: its connection is open."""
+        """A seat that Redis has forgotten is taken again; past the limit some lose theirs, once all are there."""
         for batch in _batches(list(self._held.values())):
-            if self._bus.connection is not None:
-                keys, members = zip(*batch, strict=True)
-                await self._bus.connection.script(RENEW, keys, [self._lease, *members])
+            if self._bus.connection is None:
+                return
+            keys, members = zip(*batch, strict=True)
+            policy = [self._lease, self._limit, int(self._displace)]
+            for member in await self._bus.connection.script(RENEW, keys, [*policy, *members]):
+                connection_id = _connection_of(member)
+                if connection_id in self._held:  # it was not given back meanwhile
+                    self._lost(connection_id, self._displace)
 
     async def _give_back(self) -> None:
         released, self._released = self._released, []
@@ -138,6 +166,10 @@ class RedisClaims:
 
     def _key(self, user_id: str) -> str:
         return self._bus.key("seats", user_id)
+
+
+def _connection_of(member: bytes) -> str:
+    return bytes(member).decode().partition(":")[2]
 
 
 def _batches(seats: Sequence[tuple[str, str]]) -> list[Sequence[tuple[str, str]]]:

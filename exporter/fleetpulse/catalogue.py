@@ -482,9 +482,10 @@ REPORT_LAST_SUCCESS = _metric(
 NOTIFICATIONS = _metric(
     "notifications_total",
     "counter",
-    "What became of notifications, per recipient and channel: delivered, queued (behind others), stored (the user is "
-    "away), offline, over_limit, sent (Alertmanager took it), held, failed (tried again), given_up, expired, "
-    "suppressed, duplicate, digested. What was held, failed or stored counts again when it comes to something else.",
+    "What became of notifications, per recipient and channel: delivered, queued (behind others), stored (the user "
+    "is away), offline, over_limit, sent (Alertmanager took it), held, failed (tried again), given_up, expired, "
+    "suppressed, duplicate, digested. What was held, failed or stored counts again when it comes to something "
+    "else.",
     ("channel", "level", "outcome"),
     durable=True,
 )
@@ -497,8 +498,8 @@ NOTIFICATIONS_LIMIT = _metric(
 NOTIFICATIONS_DROPPED = _metric(
     "notifications_dropped_total",
     "counter",
-    "Notifications that were to be made by themselves and were not: too many at once (full), refused (the outbox or "
-    "the journal is full).",
+    "Notifications that were to be made by themselves and were not: too many at once (full), refused (the outbox "
+    "or the journal is full).",
     ("reason",),
 )
 

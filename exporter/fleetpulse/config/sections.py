@@ -146,8 +146,8 @@ class Live(Section):
     messages_per_second: Positive = Field(50, description="Messages a client may send a second, on average.")
     compression: Literal["asked", "offered", "never"] = Field(
         "asked",
-        description="When messages are deflated for a client that offers permessage-deflate: where the address says "
-        "`compress=1`, always, never.",
+        description="When messages are deflated for a client that offers permessage-deflate: where the address "
+        "says `compress=1`, always, never.",
     )
     ping_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="Ping interval.")
     dead_seconds: Annotated[float, Field(gt=0)] = Field(60.0, description="No sign of life for this long: closed.")

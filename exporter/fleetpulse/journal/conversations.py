@@ -13,7 +13,7 @@ _COLUMNS = ",".join(MESSAGES.columns)
 def messages_before(
     connection: sqlite3.Connection, session_id: str, before: int, limit: int, text: str | None = None
 ) -> Sequence[Numbered]:
-    """A session's messages with ids less than `before` that hold `text` (ASCII in either case), the newest first."""
+    """A session's messages with ids less than `before` that hold `text` (ASCII in any case), newest first."""
     pattern = None if text is None else f"%{_escaped(text)}%"
     found = connection.execute(
         f"SELECT id,{_COLUMNS} FROM messages WHERE session_id = ?1 AND id < ?2 AND stream = ?3 "  # noqa: S608 - our own names

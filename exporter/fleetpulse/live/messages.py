@@ -64,7 +64,7 @@ class Message:
         """The data as JSON; data that has no JSON form is logged and becomes `null`, so that its offset stays."""
         if self._body is None:
             try:
-                self._body = dumps(self.data)
+                self._body = bytes(memoryview(dumps(self.data)))  # a copy: orjson's own holds 4 KiB at the least
             except TypeError:
                 log.exception("message %d has no JSON form", self.offset)
                 self._body = b"null"

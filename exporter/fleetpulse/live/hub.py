@@ -43,9 +43,7 @@ CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its t
 DRAIN_SECONDS = 0.01  # how often clients that are behind are looked at, at least
 BURST_SECONDS = 0.002  # between the flushes of a burst too large for one
 WRITE_COST = 10e-6  # seconds of one socket write
-REST = (
-    1.5  # how long the loop is left alone after writes, as a multiple of their cost: what comes meanwhile is joined
-)
+REST = 2.0  # how long the loop is left alone after writes, in terms of their cost: what comes meanwhile is joined
 MAX_PAUSE = 1.0
 
 

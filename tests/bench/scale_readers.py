@@ -24,6 +24,8 @@ from live_readers import connect
 CHUNK = 262_144
 SMALL_BUFFER = 4_096
 ALIVE_SECONDS = 15.0
+WISH = b'{"type":"subscribe","topic":"agents"}'
+GREED = bytes((0x81, 0x80 | len(WISH), 0, 0, 0, 0)) + WISH  # masked, with zeros
 PONG = bytes((0x8A, 0x80, 0, 0, 0, 0))  # masked, as a client's frames are
 
 
@@ -107,10 +109,11 @@ class Crowd:
                 topic.live += 1
 
     def stall(self) -> None:
-        """Stops reading some sockets; the others alone count from here on."""
+        """Some sockets ask for everything and stop reading; the others alone count from here on."""
         for number in self.stalling:
             reader = self.readers.pop(number)
             self.poll.unregister(number)
+            reader.sock.send(GREED)
             self.aside.append(reader)  # open, or the server would see it go
             reader.topic.live -= 1
         self.mark()

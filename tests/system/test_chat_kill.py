@@ -33,8 +33,8 @@ def test_a_thousand_messages_outlive_kills_and_come_once_in_order(exporter: Expo
     exporter.start()
     rest = receive(exporter, first[-1]["offset"], COUNT - len(first))
     assert [message["message"]["text"] for message in (*first, *rest)] == [str(number) for number in range(COUNT)]
-    wait_for(lambda: exporter.metrics()["fleetpulse_mailbox_messages"] == 0)
     assert nothing_waits(exporter)
+    assert told_of_delivery(exporter)
     assert exporter.metrics()['fleetpulse_chat_messages_total{stream="chat",kind="text"}'] == COUNT
 
 
@@ -63,6 +63,15 @@ def send(exporter: Exporter, begin: int, end: int) -> set[str]:
                 if message["type"] == "message_status_update" and message["status"] == "sent":
                     acknowledged.add(message["client_message_id"])
     return acknowledged
+
+
+def told_of_delivery(exporter: Exporter) -> bool:
+    """Whether anna, who was away when ben got her messages, hears of it on her return."""
+    with talk(exporter, "anna") as feed:
+        while (message := heard(feed))["type"] != "message_status_update":
+            pass
+        wait_for(lambda: exporter.metrics()["fleetpulse_mailbox_messages"] == 0)
+    return bool(message["status"] == "delivered")
 
 
 def receive(exporter: Exporter, offset: int, count: int) -> list[dict[str, Any]]:

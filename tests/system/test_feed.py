@@ -29,8 +29,16 @@ class Line:
         self._target = target
         self._open: set[asyncio.Task[Any]] = set()
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
+        """Cuts whoever is connected, waiting for somebody where the last cut was just now."""
+        async with asyncio.timeout(DEADLINE):
+            while not self._open:  # noqa: ASYNC110 - the client connects when it does
+                await asyncio.sleep(0.002)
         self.cuts += len(self._open)
+        self.drop()
+
+    def drop(self) -> None:
+        """Cuts whoever is connected."""
         for task in self._open:
             task.cancel()
 
@@ -59,7 +67,7 @@ async def line(target: int) -> AsyncIterator[Line]:
         yield it
     finally:
         server.close()
-        it.cut()
+        it.drop()
         await asyncio.sleep(0.05)  # aborted transports say goodbye
 
 
@@ -138,7 +146,7 @@ async def test_cuts_and_kills_of_the_exporter_lose_and_repeat_nothing(exporter: 
             for number in range(1, 151):
                 await send(exporter, BATCH)
                 if chance.random() < 0.6:
-                    way.cut()
+                    await way.cut()
                 if number % 50 == 0:
                     exporter.kill()
                     await asyncio.to_thread(exporter.start)
@@ -174,7 +182,7 @@ async def test_cuts_between_replicas_and_a_redis_that_is_killed_lose_and_repeat_
             for number in range(1, 101):
                 await send(chance.choice(replicas.both), BATCH)
                 if chance.random() < 0.6:
-                    way.cut()
+                    await way.cut()
                 if number == 40:
                     replicas.redis.kill()
                 if number == 60:

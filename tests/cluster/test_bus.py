@@ -10,6 +10,7 @@ from tests.cluster.redis_server import RedisServer
 from tests.journal.stand import shown, until
 
 from fleetpulse.cluster.bus import RedisBus
+from fleetpulse.cluster.resting import end
 from fleetpulse.config import Cluster
 from fleetpulse.instruments import Instruments
 
@@ -43,9 +44,7 @@ async def at_work(*posts: Post) -> AsyncIterator[None]:
         await until(lambda: all(post.bus.connection for post in posts))
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks, 5.0)
 
 
 async def test_the_others_hear_everything_in_order_and_oneself_nothing(redis: RedisServer) -> None:
@@ -147,8 +146,7 @@ async def test_a_password_comes_from_its_file_and_a_wrong_one_is_tried_again(tmp
         secret.write_text("right\n")
         await until(lambda: a.connected == 1)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end([task], 5.0)
         redis.kill()
 
 

@@ -8,6 +8,7 @@ from tests.journal.stand import until
 
 from fleetpulse.cluster.bus import RedisBus
 from fleetpulse.cluster.claims import RedisClaims
+from fleetpulse.cluster.resting import end
 from fleetpulse.config import Cluster
 from fleetpulse.errors import LimitedError
 from fleetpulse.instruments import Instruments
@@ -32,9 +33,7 @@ class Replica:
         self._tasks = [asyncio.create_task(part.run()) for part in (self.bus, self.claims)]
 
     async def vanish(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks, 1.0)
 
     async def claimed(self, name: str) -> None:
         """Asks until there is a seat."""

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from fleetpulse.app.parts import Parts, build
 from fleetpulse.auth import ensure_safe
+from fleetpulse.cluster.resting import end
 from fleetpulse.config import Settings
 from fleetpulse.errors import ConfigError
 from fleetpulse.journal import REQUESTS, Row, Table
@@ -105,9 +106,7 @@ def _stored(parts: Parts, table: Table, rows: Sequence[Row], first: int) -> None
 async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:
     """Stops the parts in order, losing nothing that was acknowledged."""
     parts.ops.ready = False
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, return_exceptions=True)
+    await end(background, SHUTDOWN_SECONDS)
     await asyncio.gather(parts.entry.drain(DRAIN_SECONDS), parts.hub.stop())
     await parts.plugins.stop()
     await runner.cleanup()

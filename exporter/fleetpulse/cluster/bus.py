@@ -14,7 +14,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from fleetpulse import catalogue
 from fleetpulse.cluster.connection import Connection, connected
 from fleetpulse.cluster.outbox import Outbox, Parcel
+from fleetpulse.cluster.resting import end
 from fleetpulse.config import Cluster
 from fleetpulse.instruments import Instruments
 from fleetpulse.live.bus import Handler
@@ -255,15 +256,6 @@ async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _end(tasks)
+        await end(tasks, CANCEL_SECONDS)
     for task in done:
         task.result()
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended: redis-py loses a cancellation that comes at the instant of its own time-out."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)

@@ -49,7 +49,7 @@ class DocsEndpoints:
         return html_page(markup("docs.html"))
 
     @public
-    @operation("Pages", media=(YAML,))
+    @operation("Pages", answer=dict[str, Any], media=(YAML,))
     async def asyncapi(self, _request: web.Request) -> web.Response:
         """The WebSocket addresses and their messages as an AsyncAPI 3.0 document."""
         return web.Response(text=markup("asyncapi.yaml"), content_type=YAML, headers={"Cache-Control": "no-cache"})

@@ -38,6 +38,8 @@ async def test_the_examples_are_taken_in_order(chat_serve: ChatServe) -> None:
         await anna.socket.send_json(example | ({"message_id": sent} if "message_id" in example else {}))
         if example["type"] == "send_message":
             sent = (await anna.hear("message_status_update", status="sent"))["message_id"]
+            if "session_id" in example and all(each["type"] != "new_message" for each in anna.passed):
+                anna.passed.append(await anna.hear("new_message"))  # or she may have left before it goes out
         await anna.say("ping", id="next")
         await anna.hear("pong", id="next")
     assert [each for each in anna.passed if each["type"] == "error"] == []

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
-from fleetpulse.accounts.documents import MAX_SHOWN
 from fleetpulse.accounts.feed import (
     LEAST_SECONDS,
     MOST_SECONDS,
@@ -17,7 +16,7 @@ from fleetpulse.accounts.feed import (
 )
 from fleetpulse.accounts.history import LEAST_STEP, MAX_MINUTES, Span
 from fleetpulse.signals import Label
-from fleetpulse.web.accounts import PREFIX, split
+from fleetpulse.web.accounts import MAX_CHOSEN, PREFIX, split
 from fleetpulse.web.guard import admits_websocket
 from fleetpulse.web.live import Token
 from fleetpulse.web.operations import operation, read_query
@@ -40,7 +39,7 @@ class MetricsQuery(Token):
 
     interval: int = Field(USUAL_SECONDS, ge=LEAST_SECONDS, le=MOST_SECONDS, description="Seconds between messages.")
     accounts: Annotated[frozenset[Label], BeforeValidator(split)] = Field(
-        frozenset(), max_length=MAX_SHOWN, description="Only these: several times, or with commas between."
+        frozenset(), max_length=MAX_CHOSEN, description="Only these: several times, or with commas between."
     )
     history: Annotated[float, BeforeValidator(_minutes), Field(gt=0, le=MAX_MINUTES)] | None = Field(
         None,

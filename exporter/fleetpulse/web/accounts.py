@@ -9,7 +9,6 @@ from aiohttp import web
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from fleetpulse.accounts.documents import MAX_SHOWN
 from fleetpulse.accounts.ledger import Ledger, Reported
 from fleetpulse.accounts.whole import Figures
 from fleetpulse.auth import Role
@@ -27,6 +26,7 @@ MANY = (JSON, NDJSON)
 TAG = "Accounts"
 ACCOUNT_ID: TypeAdapter[str] = TypeAdapter(Label)
 REPLY = {"kind": "reply", "reply_time": 1.4, "online": True, "activity_id": "m-17"}
+MAX_CHOSEN = 400  # accounts that fit in an address; a message to ws/metrics takes more
 NO_ROOM = "limits.known_accounts is reached; this account is not known"
 
 
@@ -36,7 +36,7 @@ def split(value: Any) -> Any:
     return [each for part in parts for each in str(part).split(",") if each.strip()]
 
 
-AccountIds = Annotated[frozenset[Label], BeforeValidator(split), Field(max_length=MAX_SHOWN)]
+AccountIds = Annotated[frozenset[Label], BeforeValidator(split), Field(max_length=MAX_CHOSEN)]
 
 
 class System(TypedDict):

@@ -151,10 +151,12 @@ def code(text: str, *, ticks: bool = False) -> str:
 async def routes(tmp_path: Path) -> AsyncIterator[set[tuple[str, str]]]:
     """The routes of the real application, without the answer for unknown addresses and aiohttp's HEAD."""
     parts = build(config.load(data_dir=tmp_path))
-    runner = web.AppRunner(parts.web)
+    runner = web.AppRunner(parts.door.web)
     background = await start(parts, runner)
     try:
-        every = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
+        every = {
+            (route.method, route.resource.canonical) for route in parts.door.web.router.routes() if route.resource
+        }
         yield {route for route in every if route[0] not in {"*", "HEAD"}}
     finally:
         await shut_down(parts, runner, background)

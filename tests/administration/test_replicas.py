@@ -25,7 +25,7 @@ async def two(admin_serve: Serve, redis: RedisServer) -> tuple[AdminStand, Admin
 
 async def known(stand: AdminStand, user: str, connections: int) -> None:
     """Waits until a replica has heard of a user's connections."""
-    await until(lambda: len(stand.parts.chat.presence.of_user(user)) == connections)
+    await until(lambda: len(stand.parts.core.chat.presence.of_user(user)) == connections)
 
 
 async def test_connections_of_both_are_shown_and_commanded(admin_serve: Serve, redis: RedisServer) -> None:
@@ -45,7 +45,7 @@ async def test_connections_of_both_are_shown_and_commanded(admin_serve: Serve, r
     }
     assert all(each["round_trip_ms"] > 0 for each in pinged["recipients"])
 
-    await until(lambda: len(one.parts.chat.presence.of_session("s1")) == 2)
+    await until(lambda: len(one.parts.core.chat.presence.of_session("s1")) == 2)
     closed = await one.post("/sessions/s1/close", {"reason": "over"})
     assert set(outcomes(closed).values()) == {"left"}
     for person in (here, there):

@@ -26,7 +26,7 @@ class AdminStand:
 
     async def start(self) -> "AdminStand":
         self.parts = build(self.settings)
-        self._runner = web.AppRunner(self.parts.web, access_log=None, auto_decompress=False)
+        self._runner = web.AppRunner(self.parts.door.web, access_log=None, auto_decompress=False)
         self._background = await start(self.parts, self._runner)
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.port = self._runner.addresses[0][1]
@@ -75,7 +75,7 @@ class AdminStand:
 
     def events(self, *categories: str) -> list[EventRow]:
         """Stored events, the oldest first."""
-        reader = self.parts.journal.reader()
+        reader = self.parts.core.journal.reader()
         try:
             rows = [each.row for each in rows_after(reader, EVENTS, 0, 100_000).rows]
         finally:
@@ -96,5 +96,5 @@ def connection_id(person: Person) -> str:
 async def gone(stand: AdminStand, user: str) -> None:
     """Waits until a user has no connection any more."""
     async with asyncio.timeout(20):
-        while stand.parts.chat.presence.of_user(user):  # noqa: ASYNC110 - the server's doing
+        while stand.parts.core.chat.presence.of_user(user):  # noqa: ASYNC110 - the server's doing
             await asyncio.sleep(0.01)

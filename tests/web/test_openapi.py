@@ -65,9 +65,11 @@ def test_each_schema_is_valid_and_each_reference_leads_somewhere(document: dict[
 
 async def test_every_route_is_in_it(document: dict[str, Any], tmp_path: Path) -> None:
     parts = build(Settings(data_dir=tmp_path))
-    parts.journal.start(parts.pipeline.stored)
-    await parts.journal.stop()
-    served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
+    parts.core.journal.start(parts.core.pipeline.stored)
+    await parts.core.journal.stop()
+    served = {
+        (route.method, route.resource.canonical) for route in parts.door.web.router.routes() if route.resource
+    }
     described = {(method, path) for method, path, _ in every(document)}
     assert {route for route in served if route[0] not in ("HEAD", "*")} == described
 

@@ -470,10 +470,12 @@ def test_handshakes_with_any_headers(server: Server, path: str, headers: dict[st
 async def test_every_address_is_tried(tmp_path: Path) -> None:
     """An endpoint that is added must be added here too."""
     parts = build(Settings(data_dir=tmp_path))
-    parts.journal.start(parts.pipeline.stored)
-    await parts.journal.stop()
+    parts.core.journal.start(parts.core.pipeline.stored)
+    await parts.core.journal.stop()
     posts = (*WRITES, *RECEIVERS, *PRICING, *COMMANDS, *DEALT, MAIL, NOTICES)
     tried = (("GET", (*READS, *FEEDS, EVENT_STREAM)), ("POST", posts), ("DELETE", PRICING[:1]), ("PUT", (WISHES,)))
     known = {(method, path) for method, paths in tried for path in paths}
-    served = {(route.method, route.resource.canonical) for route in parts.web.router.routes() if route.resource}
+    served = {
+        (route.method, route.resource.canonical) for route in parts.door.web.router.routes() if route.resource
+    }
     assert {(method, path) for method, path in served if method not in ("HEAD", "*")} == known

@@ -121,8 +121,8 @@ async def test_topics_tell_their_rates_and_positions(admin_serve: Serve) -> None
         await bob.hear("message_status_update", status="sent")
     topics = {each["topic"]: each for each in (await stand.get("/topics", family="chat"))["topics"]}
     chat = topics["chat/s1"]
-    assert (chat["policy"], chat["journalled"], chat["epoch"]) == ("event", True, stand.parts.journal.epoch)
-    assert (chat["offset"], chat["positions"]) == (5, {stand.parts.journal.epoch: 5})
+    assert (chat["policy"], chat["journalled"], chat["epoch"]) == ("event", True, stand.parts.core.journal.epoch)
+    assert (chat["offset"], chat["positions"]) == (5, {stand.parts.core.journal.epoch: 5})
     assert (chat["kept_messages"], chat["subscriptions"], chat["published_last_minute"]) == (5, 2, 5)
     assert chat["published_per_second"] > 0
     assert set(topics) <= {"chat", "chat/s1"}
@@ -137,7 +137,7 @@ async def test_health_says_what_is_wrong(admin_serve: Serve) -> None:
     health = await stand.get("/health")
     assert (health["status"], health["problems"], health["active_connections"]) == ("healthy", [], 1)
     for _ in range(100):  # a commit that is under way makes it writable again
-        stand.parts.journal.writable = False  # as after a commit that storage refused
+        stand.parts.core.journal.writable = False  # as after a commit that storage refused
         health = await stand.get("/health")
         if health["status"] == "degraded":
             break

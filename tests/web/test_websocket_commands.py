@@ -70,7 +70,7 @@ async def test_who_is_away_is_offline_or_gets_it_later(admin_serve: Serve) -> No
 async def test_a_connection_that_reads_too_slowly_is_over_the_limit(admin_serve: Serve) -> None:
     stand = await admin_serve(live={"conflate_bytes": 1_000})
     ann = await stand.enter("ann")
-    (connection,) = stand.parts.chat.presence.of_user("ann")
+    (connection,) = stand.parts.core.chat.presence.of_user("ann")
     assert connection.client is not None
     connection.client.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's
     ann.socket._response.connection.transport.pause_reading()  # type: ignore[union-attr]  # noqa: SLF001 - it stops reading
@@ -214,15 +214,15 @@ async def test_the_audit_log_holds_no_secrets_and_no_long_texts(admin_serve: Ser
 async def test_what_cannot_be_audited_is_not_done(admin_serve: Serve) -> None:
     stand = await admin_serve()
     ann = await stand.enter("ann")
-    store = stand.parts.journal.store
+    store = stand.parts.core.journal.store
 
     async def full(*_: object) -> None:
         raise StorageFullError("no space is left")
 
-    stand.parts.journal.store = full  # type: ignore[method-assign,assignment]  # a full disk, for a moment
+    stand.parts.core.journal.store = full  # type: ignore[method-assign,assignment]  # a full disk, for a moment
     answer = await stand.post("/users/disconnect", {"user_id": "ann"}, status=503)
     assert answer["type"].endswith("storage-full")
-    stand.parts.journal.store = store  # type: ignore[method-assign]  # there is room again
+    stand.parts.core.journal.store = store  # type: ignore[method-assign]  # there is room again
     await ann.nothing_but()
     await nothing_is_audited(stand)
 

@@ -47,7 +47,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
         loop.add_signal_handler(number, stop.set)
     parts = build(settings)
     runner = web.AppRunner(
-        parts.web,
+        parts.door.web,
         access_log=None,
         shutdown_timeout=SHUTDOWN_SECONDS,
         auto_decompress=False,  # web/body.py decompresses, with a bound of its own
@@ -59,7 +59,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
     try:
         await parts.plugins.start()
         address = await _listen(runner, settings)
-        parts.ops.ready = True
+        parts.door.ops.ready = True
         log.info("serving %s, journal %s", address, settings.journal_path)
         if on_ready is not None:
             await on_ready(address)
@@ -85,42 +85,45 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
 
 async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]:
     """Starts the parts in order; returns the background tasks that `shut_down` ends."""
-    known = parts.journal.newest_id(REQUESTS)
-    parts.journal.start(lambda table, rows, first: _stored(parts, table, rows, first))
-    parts.events.start()
-    await parts.pipeline.settle_budgets()
+    core = parts.core
+    known = core.journal.newest_id(REQUESTS)
+    core.journal.start(lambda table, rows, first: _stored(parts, table, rows, first))
+    core.events.start()
+    await core.pipeline.settle_budgets()
     await parts.outlets.start()
-    parts.pipeline.start()
-    await parts.hub.start()
+    core.pipeline.start()
+    await core.hub.start()
     await runner.setup()
-    lag = LoopLag(parts.instruments)
-    work = (lag.run(), parts.users.restore(parts.journal, known), *(part.run() for part in parts.background))
+    lag = LoopLag(core.instruments)
+    work = (lag.run(), core.users.restore(core.journal, known), *(part.run() for part in parts.background))
     return [asyncio.create_task(each) for each in work]
 
 
 def _stored(parts: Parts, table: Table, rows: Sequence[Row], first: int) -> None:
     """Tells whoever follows what has just become durable; the rows' ids run from `first`."""
-    parts.pipeline.stored(table, rows, first)
-    parts.users.stored(table, rows)
+    core = parts.core
+    core.pipeline.stored(table, rows, first)
+    core.users.stored(table, rows)
     parts.notifications.stored(table, rows)
-    parts.ledger.stored(table, rows, first)
+    core.ledger.stored(table, rows, first)
     if parts.cluster is not None:
         parts.cluster.stored(table, rows, first)
-    parts.chat.stored(table, rows, first)
+    core.chat.stored(table, rows, first)
 
 
 async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asyncio.Task[None]]) -> None:
     """Stops the parts in order, losing nothing that was acknowledged."""
-    parts.ops.ready = False
+    core = parts.core
+    parts.door.ops.ready = False
     await end(background, SHUTDOWN_SECONDS)
-    await asyncio.gather(parts.entry.drain(DRAIN_SECONDS), parts.hub.stop())
+    await asyncio.gather(parts.door.entry.drain(DRAIN_SECONDS), core.hub.stop())
     await parts.plugins.stop()
     await runner.cleanup()
     for upstream in parts.upstreams:
         await upstream.close()
-    await parts.chat.stop()
-    await parts.pipeline.drain()
-    await parts.events.stop()
+    await core.chat.stop()
+    await core.pipeline.drain()
+    await core.events.stop()
     await parts.outlets.stop()
-    await parts.journal.stop()
+    await core.journal.stop()
     log.info("stopped")

@@ -211,33 +211,18 @@ def _chat() -> Row:
     return Row("Chat and mail", (Line(8, ((12, online), (12, messages))), Line(8, ((12, mail), (12, dropped)))))
 
 
+def _by(label: str, description: str) -> model.Panel:
+    grown = _or_nothing(step_growth(catalogue.NOTIFICATIONS, by=(label,)))
+    query = Query(grown, f"{{{{{label}}}}}", "range", step="1m")
+    return stacked_bars(f"Notifications by {label}", description, [query], COUNT)
+
+
 def _notifications() -> Row:
-    outcomes = stacked_bars(
-        "Notifications by outcome",
+    outcomes = _by(
+        "outcome",
         "What became of each, per recipient and channel; exact. What was held or failed counts again later.",
-        [
-            Query(
-                _or_nothing(step_growth(catalogue.NOTIFICATIONS, by=("outcome",))),
-                "{{outcome}}",
-                "range",
-                step="1m",
-            )
-        ],
-        COUNT,
     )
-    channels = stacked_bars(
-        "Notifications by channel",
-        "Whatever became of them; exact.",
-        [
-            Query(
-                _or_nothing(step_growth(catalogue.NOTIFICATIONS, by=("channel",))),
-                "{{channel}}",
-                "range",
-                step="1m",
-            )
-        ],
-        COUNT,
-    )
+    channels = _by("channel", "Whatever became of them; exact.")
     failed = card(
         "Failed or given up",
         "Attempts that failed and deliveries given up, in the time range.",

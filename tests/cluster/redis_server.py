@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.tools import need_tool
 
@@ -87,3 +88,14 @@ class RedisServer:
                 return trial.recv(64)[:1] in (b"+", b"-")
         except OSError:
             return False
+
+
+def started_redis() -> Iterator[RedisServer]:
+    """A fixture's Redis, in a folder whose path is short enough for a socket."""
+    with TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()

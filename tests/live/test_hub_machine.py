@@ -4,12 +4,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import invariant, rule
 from tests.live.pipe import Pipe
+from tests.live.viewer_machine import ViewerMachine
 
 from fleetpulse.config import Live
 from fleetpulse.instruments import Instruments
-from fleetpulse.live import EVENT, STATE, Cause, Filter, Hub, LiveEncoder, Position
+from fleetpulse.live import EVENT, STATE, Filter, Hub, LiveEncoder, Position
 from fleetpulse.live.client import Client
 
 LIVE = Live(
@@ -101,15 +102,13 @@ class Viewer:
         return self.offset + 1
 
 
-class HubMachine(RuleBasedStateMachine):
-    viewers = Bundle("viewers")
+class HubMachine(ViewerMachine[Viewer]):
+    viewers = ViewerMachine.viewers
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 1_000.0
         self.number = 0
         self.agents: dict[str, dict[str, Any]] = {}
-        self.watching: list[Viewer] = []
         self.hub = Hub(LIVE, Instruments(), clock=lambda: self.now, timer=lambda: self.now)
         self.hub.declare("agents", STATE, self._agents)
         self.hub.declare("requests", EVENT)
@@ -119,20 +118,13 @@ class HubMachine(RuleBasedStateMachine):
         pool = topic.partition("/")[2]
         return [agent for agent in self.agents.values() if not pool or agent["pool"] == pool]
 
-    def _connect(self, viewer: Viewer, resume: Position | None) -> None:
+    def connect(self, viewer: Viewer) -> None:
+        resume = None if viewer.offset is None else Position(viewer.epoch, viewer.offset)
         viewer.pipe = Pipe()
         viewer.client = self.hub.connect(viewer.pipe, "test")
         viewer.asked = resume
         self.hub.subscribe(viewer.client, viewer.topic, ENCODER, where=viewer.filter, resume=resume)
         viewer.read()
-
-    def _lose(self, viewer: Viewer) -> None:
-        """The connection is gone: what had not arrived never will."""
-        assert viewer.client is not None
-        viewer.pipe.abort()
-        viewer.read()
-        self.hub.disconnect(viewer.client)
-        viewer.client = None
 
     @rule(target=viewers, topic=TOPICS, filtered=st.booleans())
     def subscribe(self, topic: str, *, filtered: bool) -> Viewer:
@@ -140,7 +132,7 @@ class HubMachine(RuleBasedStateMachine):
             topic = self.watching[0].topic
         viewer = Viewer(topic, {"parity": "even"} if filtered else {})
         self.watching.append(viewer)
-        self._connect(viewer, None)
+        self.connect(viewer)
         return viewer
 
     @rule(pool=st.sampled_from("ab"), name=KEYS)
@@ -167,57 +159,6 @@ class HubMachine(RuleBasedStateMachine):
             items.append((None, {"n": self.number, "parity": "even" if self.number % 2 else "odd"}))
         self.hub.publish_many(topic, items)
 
-    @rule()
-    def flush(self) -> None:
-        self.hub.flush()
-
-    @rule(seconds=st.sampled_from([0.5, 1.5, 7.0, 40.0]))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.hub.sweep()
-
-    @rule(viewer=viewers)
-    def stall(self, viewer: Viewer) -> None:
-        viewer.pipe.stalled = True
-
-    @rule(viewer=viewers, size=st.integers(1, 2_000))
-    def drain(self, viewer: Viewer, size: int) -> None:
-        viewer.pipe.drain(size)
-
-    @rule(viewer=viewers)
-    def read_on(self, viewer: Viewer) -> None:
-        viewer.pipe.stalled = False
-        viewer.pipe.drain()
-
-    @rule(viewer=viewers)
-    def cut(self, viewer: Viewer) -> None:
-        if viewer.client is not None:
-            self._lose(viewer)
-
-    @rule(viewer=viewers)
-    def resume(self, viewer: Viewer) -> None:
-        if viewer.client is None:
-            position = None if viewer.offset is None else Position(viewer.epoch, viewer.offset)
-            self._connect(viewer, position)
-
-    @rule(viewer=viewers)
-    def evict(self, viewer: Viewer) -> None:
-        if viewer.client is not None:
-            self.hub.close(viewer.client, Cause.SLOW)
-
-    @rule(viewer=consumes(viewers))
-    def leave(self, viewer: Viewer) -> None:
-        if viewer.client is not None:
-            self._lose(viewer)
-        self.watching.remove(viewer)
-
-    @invariant()
-    def clients_understand_everything(self) -> None:
-        for viewer in self.watching:
-            viewer.read()
-            if viewer.client is not None and viewer.client.closed:
-                self._lose(viewer)
-
     @invariant()
     def nothing_stays_of_who_is_gone(self) -> None:
         for viewer in self.watching:
@@ -225,17 +166,8 @@ class HubMachine(RuleBasedStateMachine):
                 assert viewer.pipe.get_write_buffer_size() == 0
 
     def teardown(self) -> None:
+        self.settle()
         for viewer in self.watching:
-            viewer.pipe.stalled = False
-            viewer.pipe.drain()
-            viewer.read()
-            self.resume(viewer)
-        for _ in range(60):
-            self.hub.flush()
-        self.now += 1
-        self.hub.sweep()
-        for viewer in self.watching:
-            viewer.read()
             self._is_up_to_date(viewer)
 
     def _is_up_to_date(self, viewer: Viewer) -> None:

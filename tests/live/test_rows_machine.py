@@ -8,13 +8,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 from tests.live.pipe import EventPipe, Pipe
 from tests.live.rows import Rows
+from tests.live.viewer_machine import ViewerMachine
 
 from fleetpulse.config import Live
 from fleetpulse.instruments import Instruments
-from fleetpulse.live import EVENT, Cause, Filter, Hub, LiveEncoder
+from fleetpulse.live import EVENT, Filter, Hub, LiveEncoder
 from fleetpulse.live.client import Client
 from fleetpulse.live.wires import DEFLATED, WEBSOCKET, EventStreamWire, Wire, positions_of
 
@@ -111,15 +112,13 @@ class Viewer:
         return None if self.events else {topic: dict(place) for topic, place in self.positions.items()} or None
 
 
-class RowsMachine(RuleBasedStateMachine):
-    viewers = Bundle("viewers")
+class RowsMachine(ViewerMachine[Viewer]):
+    viewers = ViewerMachine.viewers
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 1_000.0
         self.mine, self.other = Rows("mine"), Rows("other")
         self.journals = {"mine": self.mine, "other": self.other}
-        self.watching: list[Viewer] = []
         self.hub = self._new_hub()
 
     def _new_hub(self) -> Hub:
@@ -128,7 +127,7 @@ class RowsMachine(RuleBasedStateMachine):
         self.told = 0  # of the other replica's rows
         return hub
 
-    def _connect(self, viewer: Viewer) -> None:
+    def connect(self, viewer: Viewer) -> None:
         resume = viewer.where()
         viewer.pipe = EventPipe() if viewer.events else Pipe()
         viewer.asked, viewer.positions = resume, {}
@@ -147,18 +146,11 @@ class RowsMachine(RuleBasedStateMachine):
             viewer.client.write(wire.stamp(self.hub.places(viewer.client)))
         viewer.read()
 
-    def _lose(self, viewer: Viewer) -> None:
-        assert viewer.client is not None
-        viewer.pipe.abort()
-        viewer.read()
-        self.hub.disconnect(viewer.client)
-        viewer.client = None
-
     @rule(target=viewers, topics=TOPICS, events=st.booleans(), filtered=st.booleans())
     def subscribe(self, topics: tuple[str, ...], *, events: bool, filtered: bool) -> Viewer:
         viewer = Viewer(topics, self.journals, events=events, wanted={"session": "a"} if filtered else {})
         self.watching.append(viewer)
-        self._connect(viewer)
+        self.connect(viewer)
         return viewer
 
     @rule(sessions=SESSIONS)
@@ -195,73 +187,12 @@ class RowsMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         for viewer in self.watching:
             if viewer.client is not None:
-                self._lose(viewer)
+                self.lose(viewer)
         self.hub = self._new_hub()
 
-    @rule()
-    def flush(self) -> None:
-        self.hub.flush()
-
-    @rule(seconds=st.sampled_from([0.5, 7.0, 40.0]))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.hub.sweep()
-
-    @rule(viewer=viewers)
-    def stall(self, viewer: Viewer) -> None:
-        viewer.pipe.stalled = True
-
-    @rule(viewer=viewers, size=st.integers(1, 2_000))
-    def drain(self, viewer: Viewer, size: int) -> None:
-        viewer.pipe.drain(size)
-
-    @rule(viewer=viewers)
-    def read_on(self, viewer: Viewer) -> None:
-        viewer.pipe.stalled = False
-        viewer.pipe.drain()
-
-    @rule(viewer=viewers)
-    def cut(self, viewer: Viewer) -> None:
-        if viewer.client is not None:
-            self._lose(viewer)
-
-    @rule(viewer=viewers)
-    def resume(self, viewer: Viewer) -> None:
-        if viewer.client is None:
-            self._connect(viewer)
-
-    @rule(viewer=viewers)
-    def evict(self, viewer: Viewer) -> None:
-        if viewer.client is not None:
-            self.hub.close(viewer.client, Cause.SLOW)
-
-    @rule(viewer=consumes(viewers))
-    def leave(self, viewer: Viewer) -> None:
-        if viewer.client is not None:
-            self._lose(viewer)
-        self.watching.remove(viewer)
-
-    @invariant()
-    def clients_understand_everything(self) -> None:
-        for viewer in self.watching:
-            viewer.read()
-            if viewer.client is not None and viewer.client.closed:
-                self._lose(viewer)
-
     def teardown(self) -> None:
+        self.settle()
         for viewer in self.watching:
-            viewer.pipe.stalled = False
-            viewer.pipe.drain()
-            viewer.read()
-            self.resume(viewer)
-        for _ in range(100):
-            self.hub.flush()
-        self.now += 1
-        self.hub.sweep()
-        for viewer in self.watching:
-            viewer.read()
-            assert viewer.client is not None
-            assert not viewer.client.closed
             for topic in viewer.topics:
                 for epoch, top in (self.hub.tops("chat") or {}).items():
                     if epoch in viewer.positions[topic]:

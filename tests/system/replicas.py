@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.redis_server import RedisServer
+from tests.lines import carry
 from tests.system.harness import Exporter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -73,22 +74,15 @@ class Replicas:
 @asynccontextmanager
 async def balancer(*ports: int) -> AsyncIterator[int]:
     """A dumb TCP balancer: connections go to the ports in turn, to the next where one refuses. Yields its port."""
-    turn = itertools.cycle(ports)
+    turn = itertools.cycle(range(len(ports)))
     open_ones: set[asyncio.Task[Any] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_ones.add(asyncio.current_task())
-        writers = [writer]
         try:
-            for _ in ports:
-                with suppress(OSError):
-                    back, forth = await asyncio.open_connection("127.0.0.1", next(turn))
-                    writers.append(forth)
-                    await asyncio.gather(_pump(reader, forth), _pump(back, writer))
-                    break
+            first = next(turn)
+            await carry(reader, writer, *ports[first:], *ports[:first])
         finally:
-            for each in writers:
-                each.transport.abort()
             open_ones.discard(asyncio.current_task())
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -101,14 +95,6 @@ async def balancer(*ports: int) -> AsyncIterator[int]:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await asyncio.sleep(0)  # aborted transports say goodbye
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 class Reader:

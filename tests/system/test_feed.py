@@ -3,14 +3,13 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
-from tests.cluster.redis_server import RedisServer
+from tests.cluster.redis_server import RedisServer, started_redis
+from tests.lines import Line, a_line
 from tests.system.harness import Exporter
 from tests.system.replicas import DEADLINE, Replicas, balancer, until
 from tests.web.server import request_log
@@ -20,62 +19,12 @@ from fleetpulse.feed import Backoff, Event, Gap, LiveFeed, Subscribed
 BATCH = 20
 
 
-class Line:
-    """A way to a port that can be cut; cut connections end without a word."""
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self.cuts = 0
-        self._target = target
-        self._open: set[asyncio.Task[Any]] = set()
-
-    async def cut(self) -> None:
-        """Cuts whoever is connected, waiting for somebody where the last cut was just now."""
-        async with asyncio.timeout(DEADLINE):
-            while not self._open:  # noqa: ASYNC110 - the client connects when it does
-                await asyncio.sleep(0.002)
-        self.cuts += len(self._open)
-        self.drop()
-
-    def drop(self) -> None:
-        """Cuts whoever is connected."""
-        for task in self._open:
-            task.cancel()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        writers = [writer]
-        try:
-            with suppress(OSError, asyncio.CancelledError):
-                back, forth = await asyncio.open_connection("127.0.0.1", self._target)
-                writers.append(forth)
-                await asyncio.gather(_pump(reader, forth), _pump(back, writer))
-        finally:
-            self._open.discard(task)
-            for each in writers:
-                each.transport.abort()
-
-
-@asynccontextmanager
-async def line(target: int) -> AsyncIterator[Line]:
-    it = Line(target)
-    server = await asyncio.start_server(it.serve, "127.0.0.1", 0)
-    it.port = server.sockets[0].getsockname()[1]
-    try:
-        yield it
-    finally:
-        server.close()
-        it.drop()
-        await asyncio.sleep(0.05)  # aborted transports say goodbye
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-    writer.transport.abort()
+async def cut(line: Line) -> None:
+    """Cuts whoever is connected, waiting for somebody where the last cut was just now."""
+    async with asyncio.timeout(DEADLINE):
+        while not line.open:  # noqa: ASYNC110 - the client connects when it does
+            await asyncio.sleep(0.002)
+    line.cut()
 
 
 class Got:
@@ -140,13 +89,13 @@ async def follow(port: int, work: Callable[[Got], Awaitable[int]]) -> Got:
 
 async def test_cuts_and_kills_of_the_exporter_lose_and_repeat_nothing(exporter: Exporter) -> None:
     chance = random.Random(11)
-    async with line(exporter.port) as way:
+    async with a_line(exporter.port) as way:
 
         async def work(_: Got) -> int:
             for number in range(1, 151):
                 await send(exporter, BATCH)
                 if chance.random() < 0.6:
-                    await way.cut()
+                    await cut(way)
                 if number % 50 == 0:
                     exporter.kill()
                     await asyncio.to_thread(exporter.start)
@@ -160,29 +109,30 @@ async def test_cuts_and_kills_of_the_exporter_lose_and_repeat_nothing(exporter: 
 
 
 @pytest.fixture
-async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
-    with TemporaryDirectory(prefix="redis-") as folder:  # a socket's path must be short
-        redis = RedisServer(Path(folder))
-        redis.start()
-        pair = Replicas(tmp_path, redis)
-        try:
-            await asyncio.to_thread(pair.start)
-            await until(pair.joined)
-            yield pair
-        finally:
-            await asyncio.to_thread(pair.stop)
-            redis.kill()
+def redis() -> Iterator[RedisServer]:
+    yield from started_redis()
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, redis: RedisServer) -> AsyncIterator[Replicas]:
+    pair = Replicas(tmp_path, redis)
+    try:
+        await asyncio.to_thread(pair.start)
+        await until(pair.joined)
+        yield pair
+    finally:
+        await asyncio.to_thread(pair.stop)
 
 
 async def test_cuts_between_replicas_and_a_redis_that_is_killed_lose_and_repeat_nothing(replicas: Replicas) -> None:
     chance = random.Random(12)
-    async with balancer(*(each.port for each in replicas.both)) as port, line(port) as way:
+    async with balancer(*(each.port for each in replicas.both)) as port, a_line(port) as way:
 
         async def work(_: Got) -> int:
             for number in range(1, 101):
                 await send(chance.choice(replicas.both), BATCH)
                 if chance.random() < 0.6:
-                    await way.cut()
+                    await cut(way)
                 if number == 40:
                     replicas.redis.kill()
                 if number == 60:

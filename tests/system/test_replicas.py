@@ -4,11 +4,10 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from tests.cluster.redis_server import RedisServer
+from tests.cluster.redis_server import RedisServer, started_redis
 from tests.system.harness import Exporter, is_ready
 from tests.system.replicas import DEADLINE, Reader, Replicas, balancer, until
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,13 +20,7 @@ CUTS = 200
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    with TemporaryDirectory(prefix="redis-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.kill()
+    yield from started_redis()
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.cluster.redis_server import RedisServer
+from tests.cluster.redis_server import RedisServer, started_redis
 from tests.grafana.queries import asked
 from tests.system.harness import Exporter, Stack, get_json
 from tests.system.replicas import until
@@ -29,13 +28,7 @@ BUDGET = '[{"name": "all", "limit_usd": 1000}]'
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    with TemporaryDirectory(prefix="redis-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.kill()
+    yield from started_redis()
 
 
 class Pair:

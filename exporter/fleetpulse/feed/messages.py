@@ -27,29 +27,26 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class _Message:
+    topic: str
+    epoch: str
+    offset: int
+    kind: str
+    data: Any
+    key: str | None = None
+    origin: str | None = None
+
+
+class Event(_Message):
     """A message of an event topic. `epoch` and `offset` name it for good: no other of the topic has both."""
 
-    topic: str
-    epoch: str
-    offset: int
-    kind: str
-    data: Any
-    key: str | None = None
-    origin: str | None = None
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(_Message):
     """A message of a state topic: `data` is the newest of `key`; with the kind `offline` it only says that."""
 
-    topic: str
-    epoch: str
-    offset: int
-    kind: str
-    data: Any
-    key: str | None = None
-    origin: str | None = None
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,12 +49,7 @@ class RequestRow(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """The request as the API and the live feed show it: documented names, RFC 3339 times, no empty fields."""
-        shown = {name: value for name, value in self._asdict().items() if value is not None}
-        shown["timestamp"] = rfc3339(self.received_at if self.timestamp is None else self.timestamp)
-        shown["received_at"] = rfc3339(self.received_at)
-        if self.metadata is not None:
-            shown["metadata"] = json.loads(self.metadata)
-        return shown
+        return _shown(self)
 
 
 class AlertRow(NamedTuple):
@@ -117,12 +112,7 @@ class MessageRow(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """The message as the API and the live feed show it."""
-        shown = {name: value for name, value in self._asdict().items() if value is not None}
-        shown["timestamp"] = rfc3339(self.received_at if self.timestamp is None else self.timestamp)
-        shown["received_at"] = rfc3339(self.received_at)
-        if self.metadata is not None:
-            shown["metadata"] = json.loads(self.metadata)
-        return shown
+        return _shown(self)
 
 
 class ActivityRow(NamedTuple):
@@ -145,14 +135,10 @@ class ActivityRow(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """The activity as the API and the live feed show it."""
-        shown = {name: value for name, value in self._asdict().items() if value is not None}
-        shown["timestamp"] = rfc3339(self.received_at if self.timestamp is None else self.timestamp)
-        shown["received_at"] = rfc3339(self.received_at)
+        shown = _shown(self)
         shown["count"] = shown.pop("number")
         if self.online is not None:
             shown["online"] = bool(self.online)
-        if self.metadata is not None:
-            shown["metadata"] = json.loads(self.metadata)
         return shown
 
 
@@ -241,6 +227,16 @@ def _stored_keys(connection: sqlite3.Connection, table: Table, rows: Sequence[Ro
         found = connection.execute(_lookup(table, len(chunk)), [row[0] for row in chunk])
         known.update(key for (key,) in found)
     return known
+
+
+def _shown(row: RequestRow | MessageRow | ActivityRow) -> dict[str, Any]:
+    """A signal without its empty fields, with times of RFC 3339; `timestamp` is when it came where nobody said."""
+    shown = {name: value for name, value in row._asdict().items() if value is not None}
+    shown["timestamp"] = rfc3339(row.received_at if row.timestamp is None else row.timestamp)
+    shown["received_at"] = rfc3339(row.received_at)
+    if row.metadata is not None:
+        shown["metadata"] = json.loads(row.metadata)
+    return shown
 
 
 def rfc3339(seconds: float) -> str:

@@ -22,18 +22,27 @@ from fleetpulse.journal import (
     ACTIVITIES,
     ALERTS,
     EVENTS,
+    MESSAGES,
     REQUESTS,
     ActivityRow,
     AlertRow,
     Journal,
     Key,
+    MessageRow,
     RequestRow,
     Row,
     SaveAgents,
     Table,
     Total,
 )
-from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, Stored
+from fleetpulse.journal.history import (
+    ACTIVITY_STREAM,
+    ALERT_STREAM,
+    EVENT_STREAM,
+    MESSAGE_STREAM,
+    REQUEST_STREAM,
+    Stored,
+)
 from fleetpulse.otlp.checked import CheckedLog
 from fleetpulse.pricing import Pricer
 from fleetpulse.series.store import REMEMBERED, SeriesStore
@@ -50,6 +59,7 @@ STREAMS = {
     REQUESTS: (REQUEST_STREAM,),
     EVENTS: (EVENT_STREAM,),
     ACTIVITIES: (ACTIVITY_STREAM,),
+    MESSAGES: (MESSAGE_STREAM,),
 }
 Watcher = Callable[[Sequence[Change]], None]
 log = logging.getLogger(__name__)
@@ -137,6 +147,10 @@ class Pipeline:
     async def activities(self, rows: Sequence[ActivityRow]) -> Receipt:
         """Stores activities of group accounts; returns after the commit, raises as `requests` does."""
         return await self._store_rows("activity", ACTIVITIES, rows)
+
+    async def messages(self, rows: Sequence[MessageRow]) -> Receipt:
+        """Stores recorded messages; returns after the commit, raises as `requests` does."""
+        return await self._store_rows("message", MESSAGES, rows)
 
     def stored(self, table: Table, rows: Sequence[Row], first_id: int) -> None:
         """Hears of the rows that a commit has just made durable: tells the live feed, before the submitters."""

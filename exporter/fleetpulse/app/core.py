@@ -18,7 +18,14 @@ from fleetpulse.events.plugin import TOPIC as PLUGIN_TOPIC
 from fleetpulse.fleet import Fleet
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import Journal
-from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM, JournalHistory
+from fleetpulse.journal.history import (
+    ACTIVITY_STREAM,
+    ALERT_STREAM,
+    EVENT_STREAM,
+    MESSAGE_STREAM,
+    REQUEST_STREAM,
+    JournalHistory,
+)
 from fleetpulse.live import Hub, Policy
 from fleetpulse.live.bus import Bus
 from fleetpulse.pipeline import Pipeline, alert_json
@@ -126,6 +133,7 @@ def declare_topics(hub: Hub, fleet: Fleet, journal: Journal) -> None:
     hub.declare("agents", policy=Policy.STATE, snapshot=agents)
     hub.declare("alerts", Policy.EVENT, alerts, history=JournalHistory(journal, ALERT_STREAM))
     hub.declare("activities", Policy.EVENT, history=JournalHistory(journal, ACTIVITY_STREAM))
+    hub.declare("messages", Policy.EVENT, history=JournalHistory(journal, MESSAGE_STREAM))
     hub.declare("requests", Policy.EVENT, history=JournalHistory(journal, REQUEST_STREAM))
     hub.declare(
         "events",

@@ -4,11 +4,11 @@ from fleetpulse.app.core import Core
 from fleetpulse.chat.routing import PUSH
 from fleetpulse.chat.topics import STREAMS
 from fleetpulse.cluster import AgentRelay, Cluster, HubFeed, MailRelay, RedisBus
-from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, REQUEST_STREAM
+from fleetpulse.journal.history import ACTIVITY_STREAM, ALERT_STREAM, EVENT_STREAM, MESSAGE_STREAM, REQUEST_STREAM
 from fleetpulse.live import Cause
 
 CHAT_STREAMS = tuple(stream for streams in STREAMS.values() for stream in streams)
-JOURNALLED = (REQUEST_STREAM, ALERT_STREAM, ACTIVITY_STREAM, EVENT_STREAM, *CHAT_STREAMS)
+JOURNALLED = (REQUEST_STREAM, ALERT_STREAM, ACTIVITY_STREAM, EVENT_STREAM, MESSAGE_STREAM, *CHAT_STREAMS)
 
 
 def make_cluster(core: Core) -> Cluster | None:

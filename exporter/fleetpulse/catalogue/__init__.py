@@ -19,5 +19,6 @@ from fleetpulse.catalogue.notifications import *
 from fleetpulse.catalogue.otlp import *
 from fleetpulse.catalogue.requests import *
 from fleetpulse.catalogue.service import *
+from fleetpulse.catalogue.tap import *
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

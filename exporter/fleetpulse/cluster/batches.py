@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from fleetpulse.journal import Numbered, Table
+from fleetpulse.journal import MessageRow, Numbered, Row, Table
 from fleetpulse.journal.rows import TABLES
 
 BATCH_ROWS = 256
@@ -34,7 +34,7 @@ def packed(epoch: str, table: Table, after: int, upto: int, rows: Iterable[Numbe
     part: list[bytes] = []
     size = 0
     for number, row in ((each.number, each.row) for each in rows):
-        one = orjson.dumps([number, *row])
+        one = orjson.dumps([number, *_light(row)])
         if part and (len(part) == BATCH_ROWS or size + len(one) > BATCH_BYTES):
             yield _payload(epoch, table, after, number - 1, part)
             after, part, size = number - 1, [], 0
@@ -71,6 +71,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | dict):
         raise TypeError("a column holds neither an array nor an object")
     return value
+
+
+def _light(row: Row) -> Row:
+    """A recorded message without its payload, which stays at its replica: it may be large, and bytes."""
+    return row._replace(raw=None) if isinstance(row, MessageRow) and row.raw is not None else row
 
 
 def _payload(epoch: str, table: Table, after: int, upto: int, rows: Sequence[bytes]) -> dict[str, Any]:

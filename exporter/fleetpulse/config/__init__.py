@@ -6,6 +6,7 @@ mistake never passes silently. `docs/configuration.md` lists every setting; a te
 """
 
 from fleetpulse.config.alerting import Alerting
+from fleetpulse.config.backup import Backup
 from fleetpulse.config.chat import Chat
 from fleetpulse.config.cluster import Cluster
 from fleetpulse.config.environment import (
@@ -35,6 +36,7 @@ from fleetpulse.config.sections import (
     Thresholds,
 )
 from fleetpulse.config.settings import Settings, load
+from fleetpulse.config.tap import Rule, Source, Tap
 
 __all__ = [
     "CLIENT_VARIABLES",
@@ -44,6 +46,7 @@ __all__ = [
     "Auth",
     "Automatic",
     "AutomaticKind",
+    "Backup",
     "Budget",
     "Chat",
     "Cluster",
@@ -59,11 +62,14 @@ __all__ = [
     "Plugins",
     "Price",
     "Reports",
+    "Rule",
     "Scope",
     "Search",
     "Section",
     "Settings",
+    "Source",
     "Stack",
+    "Tap",
     "Thresholds",
     "config_path",
     "is_loopback",

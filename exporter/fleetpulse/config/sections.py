@@ -73,6 +73,10 @@ class Journal(Section):
         70, description="Rows older than this are deleted: a month and the month before."
     )
     max_bytes: Positive = Field(20 * 2**30, description="Oldest rows are deleted beyond this size.")
+    stream_days: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        {},
+        description="Days that messages of a stream are kept, by its name (`chat`: the exporter's own), if fewer.",
+    )
     retention_interval_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0, description="How often retention looks."
     )

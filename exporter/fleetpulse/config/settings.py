@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from fleetpulse.config.alerting import Alerting
+from fleetpulse.config.backup import Backup
 from fleetpulse.config.chat import Chat
 from fleetpulse.config.cluster import Cluster
 from fleetpulse.config.environment import config_path
@@ -35,6 +36,7 @@ from fleetpulse.config.sections import (
     Stack,
     Thresholds,
 )
+from fleetpulse.config.tap import Tap
 from fleetpulse.errors import ConfigError
 
 
@@ -69,6 +71,8 @@ class Settings(BaseSettings):
     alerting: Alerting = Alerting()
     notifications: Notifications = Notifications()
     cluster: Cluster = Cluster()
+    tap: Tap = Tap()
+    backup: Backup = Backup()
     stack: Stack = Stack()
     budgets: tuple[Budget, ...] = Field(
         (Budget(name="daily", limit_usd=10.0),), description="Spending limits; default $10 a day in total."

@@ -63,8 +63,8 @@ class Stream:
     """Which rows of a table are which messages.
 
     `key` is the column of a message's key. `rest` is the column that names sub-topics: `family/{rest}`. `only` is a
-    column and the value that a family's rows have there. Rows of a table with `gaps` go in any order, one by one,
-    when nobody needs them any more: that they are gone is no loss.
+    column and the value that a family's rows have there, `but` one that they have not. Rows of a table with `gaps`
+    go in any order, one by one, when nobody needs them any more: that they are gone is no loss.
     """
 
     family: str
@@ -72,10 +72,13 @@ class Stream:
     key: str
     rest: str | None = None
     only: tuple[str, str] | None = None
+    but: tuple[str, str] | None = None
     gaps: bool = False
 
     def holds(self, row: Row) -> bool:
         """Whether a row of the table is one of the family's."""
+        if self.but is not None and getattr(row, self.but[0]) == self.but[1]:
+            return False
         return self.only is None or getattr(row, self.only[0]) == self.only[1]
 
     def stored(self, rows: Iterable[Row], first_id: int) -> list[Stored]:
@@ -92,6 +95,7 @@ class Stream:
 REQUEST_STREAM = Stream("requests", REQUESTS, "request_id")
 ALERT_STREAM = Stream("alerts", ALERTS, "fingerprint")
 CHAT_STREAM = Stream("chat", MESSAGES, "message_id", rest="session_id", only=("stream", "chat"))
+MESSAGE_STREAM = Stream("messages", MESSAGES, "message_id", rest="stream", but=("stream", "chat"))
 ACTIVITY_STREAM = Stream("activities", ACTIVITIES, "account_id", rest="account_id")
 EVENT_STREAM = Stream("events", EVENTS, "event_id", rest="category")
 INBOX_STREAM = Stream("inbox", MAILBOX, "delivery_id", rest="user_id", gaps=True)
@@ -132,8 +136,10 @@ class JournalHistory:
         return Page(rows, rows[-1].offset if len(rows) == limit else end, oldest - 1)
 
     def _where(self, topic: str) -> tuple[str, list[str]]:
-        rest = topic.partition("/")[2]
-        wanted = [self._stream.only] if self._stream.only else []
-        if rest and self._stream.rest:
-            wanted.append((self._stream.rest, rest))
-        return "".join(f" AND {column} = ?" for column, _ in wanted), [value for _, value in wanted]
+        stream, rest = self._stream, topic.partition("/")[2]
+        wanted = [("=", *stream.only)] if stream.only else []
+        if stream.but:
+            wanted.append(("!=", *stream.but))
+        if rest and stream.rest:
+            wanted.append(("=", stream.rest, rest))
+        return "".join(f" AND {column} {sign} ?" for sign, column, _ in wanted), [value for *_, value in wanted]

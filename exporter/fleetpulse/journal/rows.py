@@ -97,6 +97,11 @@ class MessageRow(NamedTuple):
 
     `stream` is `chat` for Fleetpulse's own chat; `session_id` is the chat session or room, None where it is to one
     user or to all (`recipient` names who, or is `*`). `metadata` is JSON.
+
+    Of recorded messages besides: `raw`, the payload as it came where `text` is but a part of it, bytes where it was
+    binary; `opcode`, WebSocket's (1 text, 2 binary); `size`, its bytes; `connection`, which one of the recorder's,
+    and `clock`, seconds of the monotonic clock since that opened; `rules`, the names of those that it matched, a
+    comma before and after each.
     """
 
     message_id: str
@@ -109,10 +114,20 @@ class MessageRow(NamedTuple):
     text: str
     metadata: str | None = None
     recipient: str | None = None
+    raw: str | bytes | None = None
+    opcode: int | None = None
+    size: int | None = None
+    clock: float | None = None
+    connection: str | None = None
+    rules: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The message as the API and the live feed show it."""
-        return _shown(self)
+        """The message as the API and the live feed show it; without its payload."""
+        shown = _shown(self)
+        shown.pop("raw", None)
+        if self.rules is not None:
+            shown["rules"] = self.rules.strip(",").split(",")
+        return shown
 
 
 class ActivityRow(NamedTuple):

@@ -252,6 +252,15 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     INSERT OR IGNORE INTO notes (name, value) VALUES ('journal.epoch', CAST(lower(hex(randomblob(6))) AS BLOB));
     """,
+    """
+    ALTER TABLE messages ADD COLUMN raw;
+    ALTER TABLE messages ADD COLUMN opcode INTEGER;
+    ALTER TABLE messages ADD COLUMN size INTEGER;
+    ALTER TABLE messages ADD COLUMN clock REAL;
+    ALTER TABLE messages ADD COLUMN connection TEXT;
+    ALTER TABLE messages ADD COLUMN rules TEXT;
+    CREATE INDEX messages_stream ON messages (stream, id);
+    """,
 )
 
 

@@ -12,8 +12,15 @@ Folded = Callable[[str, str, int], str]
 
 
 def fold_messages(deltas: dict[Key, float], rows: Iterable[MessageRow], folded: Folded) -> None:
-    """Counts messages by stream and kind."""
-    counts = Counter((row.stream, row.kind) for row in rows)
+    """Counts messages by stream and kind, and those that matched rules."""
+    counts: Counter[tuple[str, str]] = Counter()
+    hits: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        counts[row.stream, row.kind] += 1
+        if row.rules is not None:
+            hits.update((row.stream, rule) for rule in row.rules.strip(",").split(","))
+    for (stream, rule), count in hits.items():
+        deltas[Key(catalogue.TAP_RULE_HITS.name, (folded("stream", stream, 0), rule))] += count
     for (stream, kind), count in counts.items():
         labels = (folded("stream", stream, count), folded("message_kind", kind, count))
         deltas[Key(catalogue.CHAT_MESSAGES.name, labels)] += count

@@ -12,9 +12,10 @@ from tests.journal.stand import Stand, at_work, request, until
 from fleetpulse.catalogue import Metric
 from fleetpulse.config import Search
 from fleetpulse.journal import REQUESTS, RequestRow
-from fleetpulse.query.filters import RequestFilter
+from fleetpulse.query.filters import REQUEST_LOGS, RequestFilter
 from fleetpulse.query.indexer import Indexer, search_indexer
-from fleetpulse.query.logs import RequestLogs
+from fleetpulse.query.logs import Logs
+from fleetpulse.query.room import ReadingRoom
 from fleetpulse.query.text import parse
 
 
@@ -23,8 +24,8 @@ class Library:
     """A journal, its index and its reader."""
 
     stand: Stand
-    logs: RequestLogs
-    indexer: Indexer | None
+    logs: Logs[RequestRow]
+    indexer: Indexer[RequestRow] | None
     made: int = 0
 
     async def store(self, *rows: RequestRow) -> None:
@@ -71,16 +72,17 @@ class Library:
 async def library(path: Path, **search: Any) -> AsyncIterator[Library]:
     """A journal in this folder, its index at work and its reader."""
     async with at_work(path / "journal.db") as stand:
-        indexer = search_indexer(stand.journal, path / "search.db", stand.instruments)
+        indexer = search_indexer(stand.journal, path / "search.db", stand.instruments, REQUEST_LOGS)
         indexer = indexer if search.pop("index", True) else None
-        logs = RequestLogs(stand.journal, indexer.shared if indexer else None, Search(**search), stand.instruments)
+        room = ReadingRoom(stand.journal.path, Search(**search), stand.instruments)
+        logs = Logs[RequestRow](room, indexer.shared if indexer else None)
         async with at_work_in_background(indexer):
             yield Library(stand, logs, indexer)
-            await logs.close()
+            await room.close()
 
 
 @asynccontextmanager
-async def at_work_in_background(indexer: Indexer | None) -> AsyncIterator[None]:
+async def at_work_in_background(indexer: Indexer[RequestRow] | None) -> AsyncIterator[None]:
     """The indexer runs within."""
     task = asyncio.create_task(indexer.run()) if indexer else None
     try:

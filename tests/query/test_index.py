@@ -169,7 +169,7 @@ def ahead(path: Path) -> None:
 
 def foreign(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE position SET request_id = 'another'")
+        connection.execute("UPDATE position SET key = 'another'")
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,9 @@ async def test_a_clock_that_went_back_shows_nothing_from_outside(tmp_path: Path)
 async def test_a_single_one(tmp_path: Path) -> None:
     async with library(tmp_path) as it:
         await it.store(request("a", metadata='{"k": 1}'), request("b"))
-        assert (await it.logs.one("a")).metadata == '{"k": 1}'
+        assert (await it.logs.one(RequestFilter(), "a")).metadata == '{"k": 1}'
         with pytest.raises(NotFoundError):
-            await it.logs.one("c")
+            await it.logs.one(RequestFilter(), "c")
 
 
 async def test_an_empty_journal(tmp_path: Path) -> None:

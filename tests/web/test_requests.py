@@ -26,7 +26,7 @@ from tests.web.server import LOG_REQUEST, Answer, Server, new_id, request_log
 
 from fleetpulse import catalogue
 from fleetpulse.query.filters import RequestFilter
-from fleetpulse.web import requests
+from fleetpulse.web import downloads
 from fleetpulse.web.requests import RequestEndpoints
 
 SOURCE = "rows"
@@ -252,7 +252,7 @@ def test_without_an_index(tmp_path: Path) -> None:
 
 # A client that takes nothing ----------------------------------------------------------------------------------
 async def test_it_makes_room_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "STALL_SECONDS", 0.3)
     async with library(tmp_path) as it:
         await it.store(*stored(range(3_000), command="文" * 2_000))
         app = web.Application()

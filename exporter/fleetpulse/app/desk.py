@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from fleetpulse.app.core import Core
+from fleetpulse.journal import MessageRow, RequestRow
 from fleetpulse.query.alertmanager import Alertmanager
 from fleetpulse.query.budget_lines import BudgetBook
+from fleetpulse.query.filters import REQUEST_LOGS
 from fleetpulse.query.indexer import Indexer, search_indexer
-from fleetpulse.query.logs import RequestLogs
+from fleetpulse.query.logs import Logs
+from fleetpulse.query.messages import MESSAGE_LOG
 from fleetpulse.query.promql import Prometheus
 from fleetpulse.query.reports import Reports
+from fleetpulse.query.room import ReadingRoom
 from fleetpulse.query.statistics import Statistics
 from fleetpulse.reports.delivery import Deliveries
 from fleetpulse.reports.mail import Mailer
@@ -27,8 +31,10 @@ class Desk:
     reports: Reports
     deliveries: Deliveries
     repricing: Repricing
-    indexer: Indexer | None
-    logs: RequestLogs
+    indexers: tuple[Indexer[RequestRow] | Indexer[MessageRow], ...]
+    room: ReadingRoom
+    logs: Logs[RequestRow]
+    messages: Logs[MessageRow]
 
 
 def make_desk(core: Core) -> Desk:
@@ -40,6 +46,20 @@ def make_desk(core: Core) -> Desk:
     reports = Reports(statistics, journal, BudgetBook(core.budgets, core.store), statistics.zone)
     deliveries = Deliveries(reports, Mailer(settings.reports), journal, settings.reports, instruments)
     repricing = Repricing(journal, core.pricer, CorrectionFold(core.budgets))
-    indexer = search_indexer(journal, settings.search_path, instruments) if settings.search.index else None
-    logs = RequestLogs(journal, indexer.shared if indexer else None, settings.search, instruments)
-    return Desk(prometheus, alertmanager, statistics, reports, deliveries, repricing, indexer, logs)
+    room = ReadingRoom(journal.path, settings.search, instruments)
+    requests = messages = None
+    if settings.search.index:
+        requests = search_indexer(journal, settings.search_path, instruments, REQUEST_LOGS)
+        messages = search_indexer(journal, settings.message_search_path, instruments, MESSAGE_LOG)
+    return Desk(
+        prometheus,
+        alertmanager,
+        statistics,
+        reports,
+        deliveries,
+        repricing,
+        tuple(each for each in (requests, messages) if each is not None),
+        room,
+        Logs(room, requests.shared if requests else None),
+        Logs(room, messages.shared if messages else None),
+    )

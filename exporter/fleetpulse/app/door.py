@@ -69,7 +69,7 @@ class Door:
         routes = [route for group in groups for route in group.routes()]
         documented = [*routes, *DocsEndpoints(routes, lambda: authenticator.enabled).routes()]
         self.web = web.Application(client_max_size=core.settings.limits.body_bytes)
-        self.web.on_cleanup.append(lambda _app: desk.logs.close())
+        self.web.on_cleanup.append(lambda _app: desk.room.close())
         self.web.on_cleanup.append(lambda _app: landing.close())
         self.web.on_cleanup.append(lambda _app: administration.close())
         self.entry.install(self.web, documented)

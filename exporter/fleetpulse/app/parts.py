@@ -55,7 +55,7 @@ def build(settings: Settings) -> Parts:
         core.chat,
         desk.deliveries,
         desk.repricing,
-        desk.indexer,
+        *desk.indexers,
         door.requests,
         notifications,
         administration,

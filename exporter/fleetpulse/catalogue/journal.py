@@ -42,10 +42,27 @@ SEARCH_REBUILDS = metric(
     "Times the search index was made again: missing, damaged, of another layout, of another journal.",
     ("reason",),
 )
+MESSAGE_SEARCH_INDEXED = metric(
+    "message_search_indexed_rows", "gauge", "Messages kept that their search index holds."
+)
+MESSAGE_SEARCH_LAG = metric(
+    "message_search_lag_rows",
+    "gauge",
+    "Messages their search index has not come to yet; they are read one by one meanwhile.",
+)
+MESSAGE_SEARCH_SIZE = metric(
+    "message_search_index_size_bytes", "gauge", "Size of the files of the messages' search index."
+)
+MESSAGE_SEARCH_REBUILDS = metric(
+    "message_search_index_rebuilds_total",
+    "counter",
+    "Times the messages' search index was made again: missing, damaged, of another layout, of another journal.",
+    ("reason",),
+)
 SEARCH_SECONDS = metric(
     "search_duration_seconds",
     "histogram",
-    "How long calls for a page of requests or a single one took, waiting included.",
+    "How long calls for a page of requests or messages, or a single one, took, waiting included.",
     buckets=FAST_BUCKETS,
 )
 SEARCH_REFUSED = metric(
@@ -55,4 +72,4 @@ SEARCH_REFUSED = metric(
     ("reason",),
 )
 EXPORTS = metric("exports_running", "gauge", "Exports that are being sent.")
-EXPORTED_ROWS = metric("exported_rows_total", "counter", "Requests read for exports.")
+EXPORTED_ROWS = metric("exported_rows_total", "counter", "Requests and messages read for exports.")

@@ -130,6 +130,11 @@ class Settings(BaseSettings):
         return self.data_dir / "search.db"
 
     @property
+    def message_search_path(self) -> Path:
+        """The database file of the messages' search index."""
+        return self.data_dir / "search-messages.db"
+
+    @property
     def app_keys_path(self) -> Path:
         """The file of hashed app keys."""
         return self.auth.app_keys_file or self.data_dir / "app-keys.json"

@@ -1,89 +1,52 @@
-"""Which requests are asked for, in the three forms it takes: SQL conditions, terms of the index, a test of a row.
-
-The index proposes, the row decides: its terms may find rows that do not match (two values of one hash, phrases over
-the border of two fields), never miss one that does.
-"""
+"""Request logs as they are searched: what of them, and which are asked for."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
-from fleetpulse.journal import RequestRow
-from fleetpulse.query.text import Phrase, TextQuery, of_json, tokens
+from fleetpulse import catalogue
+from fleetpulse.journal import REQUESTS, RequestRow
+from fleetpulse.query.subject import Condition, Filter, IndexMetrics, Subject
+from fleetpulse.query.text import of_json
 
 SUCCESS = "success"
 EQUAL = ("source", "status", "user_id", "model", "account_id", "session_id", "trace_id")
-# Marks of exact values in the index: characters that begin no word, each before the hash of a value.
-MARKS = dict(zip(EQUAL, "§¶¤¦©¬®", strict=True))
 FAILED = "±"
-NO_TEXT = TextQuery(())
 
 
 @dataclass(frozen=True)
-class RequestFilter:
-    """All that is given must hold. Times are Unix seconds: received from `start` up to `end`.
+class RequestFilter(Filter[RequestRow]):
+    """All that is given must hold; see `Filter`.
 
     `text` searches command, error, ids, source, model, provider and metadata; `equal` are columns of EQUAL with
     their values; `failed` is whether the status is another than `success`; `min_cost` in USD, `min_time` in s.
     """
 
-    text: TextQuery = NO_TEXT
-    equal: tuple[tuple[str, str], ...] = ()
     failed: bool | None = None
-    start: float | None = None
-    end: float | None = None
     min_cost: float | None = None
     min_time: float | None = None
 
-    def matches(self, row: RequestRow) -> bool:
-        """Whether a row that fulfils the SQL conditions is asked for."""
-        return not self.text.terms or self.text.matches(fields(row))
+    @property
+    def subject(self) -> Subject[RequestRow]:
+        """Request logs."""
+        return REQUEST_LOGS
 
-    def conditions(self) -> tuple[str, list[object]]:
-        """The SQL conditions on a row, each after AND, and their values."""
-        found = list(self._conditions())
-        return "".join(f" AND {condition}" for condition, _ in found), [value for _, value in found]
-
-    def _conditions(self) -> Iterator[tuple[str, object]]:
-        for column, value in self.equal:
-            yield f"{column} = ?", value
+    def more_conditions(self) -> Iterator[Condition]:
+        """Outcome, cost and duration."""
         if self.failed is not None:
-            yield ("status != ?" if self.failed else "status = ?"), SUCCESS
-        limits = (("received_at >= ?", self.start), ("received_at < ?", self.end))
-        least = (("cost >= ?", self.min_cost), ("execution_time >= ?", self.min_time))
-        yield from ((condition, value) for condition, value in limits + least if value is not None)
+            yield ("status != ?" if self.failed else "status = ?"), (SUCCESS,)
+        if self.min_cost is not None:
+            yield "cost >= ?", (self.min_cost,)
+        if self.min_time is not None:
+            yield "execution_time >= ?", (self.min_time,)
 
-    def expression(self) -> str | None:
-        """What the index is asked for, in FTS5's syntax; None where it has nothing to say.
-
-        Every token is in quotes and holds none, so nothing of a query is ever read as syntax.
-        """
-        return " AND ".join(_quoted(phrase) for phrase in self._phrases()) or None
-
-    def cheap_expression(self) -> str | None:
-        """A part of the expression that costs the index less; None where there is none.
-
-        The beginning of a word stands for every word that begins so, and all of their rows have to be put in order
-        before the first is known: much work where another part alone would leave but a few.
-        """
-        phrases = self._phrases()
-        whole = [phrase for phrase in phrases if not phrase.prefix]
-        if len(whole) == len(phrases):
-            return None
-        longest = max(phrases, key=lambda phrase: len(phrase.tokens[-1]))
-        cheap = whole or [longest][: len(phrases) - 1]
-        return " AND ".join(map(_quoted, cheap)) or None
-
-    def _phrases(self) -> list[Phrase]:
-        found = [phrase for term in self.text.terms for phrase in term.phrases()]
-        marks = [mark(column, value) for column, value in self.equal]
+    def more_marks(self) -> Iterator[str]:
+        """The outcome's."""
         if self.failed is not None:
-            marks.append(FAILED if self.failed else mark("status", SUCCESS))
-        return found + [Phrase((each,), prefix=False) for each in marks]
+            yield FAILED if self.failed else self.subject.mark("status", SUCCESS)
 
 
 def fields(row: RequestRow) -> Sequence[str]:
-    """The texts of a row that are searched."""
+    """The texts of a request that are searched."""
     found = (
         row.command,
         row.error,
@@ -100,19 +63,15 @@ def fields(row: RequestRow) -> Sequence[str]:
     return [*texts, of_json(row.metadata)] if row.metadata else texts
 
 
-def document(row: RequestRow) -> str:
-    """All tokens of a row, as they go into the index."""
-    parts = [tokens(text) for text in fields(row)]
-    parts += [mark(column, value) for column in EQUAL if (value := getattr(row, column)) is not None]
-    if row.status != SUCCESS:
-        parts.append(FAILED)
-    return " ".join(parts)
-
-
-def mark(column: str, value: str) -> str:
-    """The token of an exact value."""
-    return f"{MARKS[column]}{crc32(value.encode()):x}"
-
-
-def _quoted(phrase: Phrase) -> str:
-    return f'"{" ".join(phrase.tokens)}"{"*" if phrase.prefix else ""}'
+REQUEST_LOGS = Subject(
+    REQUESTS,
+    RequestRow,
+    marks=dict(zip(EQUAL, "§¶¤¦©¬®", strict=True)),
+    texts=fields,
+    flags=lambda row: () if row.status == SUCCESS else (FAILED,),
+    weight=lambda row: len(row.command) + len(row.metadata or ""),
+    metrics=IndexMetrics(
+        catalogue.SEARCH_INDEXED, catalogue.SEARCH_LAG, catalogue.SEARCH_SIZE, catalogue.SEARCH_REBUILDS
+    ),
+    columns=",".join(REQUESTS.columns),
+)

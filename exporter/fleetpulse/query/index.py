@@ -1,4 +1,4 @@
-"""The search index's file: tokens of requests by id, derived from the journal and made again whenever in doubt.
+"""The search index's file: tokens of a table's rows by id, derived from the journal, made again whenever in doubt.
 
 One SQLite file beside the journal. Runs of consecutive ids have an FTS5 table each, so the newest are searched
 first, and what retention deletes goes table by table. The tables hold no texts: a row is read from the journal. How
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PARTITION_IDS = 131_072
-VERSION = 1
+VERSION = 2
 CACHE_KIB = 8 * 1024
 PASSING = {  # storage refuses for now, or someone asked to stop; whatever else fails is a file to be made again
     sqlite3.SQLITE_FULL,
@@ -29,10 +29,10 @@ NAME = "rows_"
 
 
 class Position(NamedTuple):
-    """How far the index has come: the id of the last request in it (0: none), and that one's `request_id`."""
+    """How far the index has come: the id of the last row in it (0: none), and that one's key."""
 
     last: int
-    request_id: str
+    key: str
 
 
 def supported() -> bool:
@@ -85,7 +85,7 @@ def open_index(path: Path) -> sqlite3.Connection:
 
 def _make(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE position (last INTEGER NOT NULL, request_id TEXT NOT NULL)")
+    connection.execute("CREATE TABLE position (last INTEGER NOT NULL, key TEXT NOT NULL)")
     connection.execute("INSERT INTO position VALUES (0, '')")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
@@ -104,7 +104,7 @@ def is_sound(connection: sqlite3.Connection) -> bool:
 
 def position(connection: sqlite3.Connection) -> Position:
     """How far the index has come."""
-    return Position(*connection.execute("SELECT last, request_id FROM position").fetchone())
+    return Position(*connection.execute("SELECT last, key FROM position").fetchone())
 
 
 def partitions(connection: sqlite3.Connection) -> list[int]:
@@ -129,7 +129,7 @@ def add(connection: sqlite3.Connection, documents: Sequence[tuple[int, str]]) ->
 
 def save_position(connection: sqlite3.Connection, reached: Position) -> None:
     """Says in the open transaction how far it brings the index."""
-    connection.execute("UPDATE position SET last = ?, request_id = ?", reached)
+    connection.execute("UPDATE position SET last = ?, key = ?", reached)
 
 
 def merge(connection: sqlite3.Connection, number: int, pages: int) -> bool:

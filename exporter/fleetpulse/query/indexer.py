@@ -1,6 +1,6 @@
 """Keeps the search index up with the journal, on a thread and connections of its own.
 
-Promises: the journal's writer never waits for it; it takes little while requests come in, and catches up when they
+Promises: the journal's writer never waits for it; it takes little while rows come in, and catches up when they
 do not; what cannot be trusted (damaged, of another layout, of another journal or ahead of this one) is made again
 by itself, while searches read the rows instead. A full disk is waited for.
 """
@@ -13,15 +13,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Generic
 
-from fleetpulse import catalogue
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal import REQUESTS, Journal, RequestRow
+from fleetpulse.journal import MESSAGES, REQUESTS, Journal
 from fleetpulse.journal.following import newest_id, oldest_id
 from fleetpulse.query import index
-from fleetpulse.query.filters import document
 from fleetpulse.query.index import PARTITION_IDS, Position
 from fleetpulse.query.leases import SearchIndex
+from fleetpulse.query.subject import R, Subject
 
 SLICE_ROWS = 256
 TRANSACTION_SLICES = 32
@@ -30,13 +30,13 @@ RETRY_SECONDS = 5.0
 MIN_SECONDS = 0.001
 TIDY_SECONDS = 30.0
 IDLE_SHARE = 0.25  # pause after a slice, as a share of the time it took
-BUSY_SHARE = 3.0  # the same, while requests come in: it keeps up with them
+BUSY_SHARE = 3.0  # the same, while rows come in: it keeps up with them
 FLOOD_SHARE = 12.0  # the same, while very many come in: it catches up later
 FLOOD_ROWS_PER_SECOND = 2_000
 MERGE_PAGES = 256
 FREE_PAGES = 256
 REASONS = ("missing", "layout", "damaged", "other_journal")
-COLUMNS = ",".join(REQUESTS.columns)
+FLOODING = (REQUESTS, MESSAGES)  # rows of which there may be very many
 log = logging.getLogger(__name__)
 
 
@@ -48,22 +48,28 @@ class UnreadableError(Exception):
     """The journal cannot be read now."""
 
 
-def search_indexer(journal: Journal, path: Path, instruments: Instruments) -> "Indexer | None":
-    """The indexer of the index in this file; None where SQLite was built without FTS5."""
+def search_indexer(
+    journal: Journal, path: Path, instruments: Instruments, subject: Subject[R]
+) -> "Indexer[R] | None":
+    """The indexer of a subject's index in this file; None where SQLite was built without FTS5."""
     if not index.supported():
         log.warning("SQLite has no FTS5 here, so there is no search index: rows are read one by one")
         return None
-    return Indexer(journal, SearchIndex(path), instruments)
+    return Indexer(journal, SearchIndex(path), instruments, subject)
 
 
-class Indexer:
+class Indexer(Generic[R]):
     """The thread, which lives as long as `run`: end that before the journal is closed."""
 
-    def __init__(self, journal: Journal, shared: SearchIndex, instruments: Instruments) -> None:
+    def __init__(
+        self, journal: Journal, shared: SearchIndex, instruments: Instruments, subject: Subject[R]
+    ) -> None:
         self.shared = shared
+        self._subject = subject
+        self._table = subject.table
         self._journal = journal
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="search-indexer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"search-{subject.table.name}", daemon=True)
         self._rows: sqlite3.Connection
         self._file: sqlite3.Connection
         self._discarded = False
@@ -87,19 +93,17 @@ class Indexer:
             await asyncio.to_thread(self._thread.join)
 
     def _instrument(self, instruments: Instruments) -> None:
-        shared, journal = self.shared, self._journal
-        self._rebuilds = instruments.counter(catalogue.SEARCH_REBUILDS)
+        shared, journal, table, metrics = self.shared, self._journal, self._table, self._subject.metrics
+        self._rebuilds = instruments.counter(metrics.rebuilds)
         for reason in REASONS:
             self._rebuilds.labels(reason)
 
         def lag() -> int:
-            return max(0, journal.newest_id(REQUESTS) - shared.reached)
+            return max(0, journal.newest_id(table) - shared.reached)
 
-        instruments.gauge(catalogue.SEARCH_LAG).set_function(lag)
-        instruments.gauge(catalogue.SEARCH_INDEXED).set_function(
-            lambda: max(0, journal.extent(REQUESTS)[0] - lag())
-        )
-        instruments.gauge(catalogue.SEARCH_SIZE).set_function(lambda: index.size(shared.path))
+        instruments.gauge(metrics.lag).set_function(lag)
+        instruments.gauge(metrics.indexed).set_function(lambda: max(0, journal.extent(table)[0] - lag()))
+        instruments.gauge(metrics.size).set_function(lambda: index.size(shared.path))
 
     # The thread's life ----------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -181,11 +185,14 @@ class Indexer:
             raise UnfitError("layout")
         if not index.is_sound(self._file):
             raise UnfitError("damaged")
-        last, request_id = index.position(self._file)
+        last, key = index.position(self._file)
         with _journal():
-            found = self._rows.execute("SELECT request_id FROM requests WHERE id = ?", (last,)).fetchone()
-            ahead = last > newest_id(self._rows, REQUESTS)
-        if ahead or (found and found != (request_id,)):
+            found = self._rows.execute(
+                f"SELECT {self._subject.key} FROM {self._table.name} WHERE id = ?",  # noqa: S608 - our own names
+                (last,),
+            ).fetchone()
+            ahead = last > newest_id(self._rows, self._table)
+        if ahead or (found and found != (key,)):
             raise UnfitError("other_journal")
         self.shared.reached = last
 
@@ -207,32 +214,33 @@ class Indexer:
         self.shared.reached = reached.last
         return True
 
-    def _add(self, rows: list[tuple[int, RequestRow]]) -> Position:
+    def _add(self, rows: list[tuple[int, R]]) -> Position:
         """Adds these rows and those that follow, slice by slice, to the open transaction."""
         reached = Position(0, "")
         for _ in range(TRANSACTION_SLICES):
             began = time.perf_counter()
-            index.add(self._file, [(number, document(row)) for number, row in rows])
+            index.add(self._file, [(number, self._subject.document(row)) for number, row in rows])
             number, row = rows[-1]
-            reached = Position(number, row.request_id)
+            reached = Position(number, row[0])
             self._pause(time.perf_counter() - began)
             rows = [] if self._stopping.is_set() else self._read(number)
             if not rows:
                 break
         return reached
 
-    def _read(self, after: int) -> list[tuple[int, RequestRow]]:
+    def _read(self, after: int) -> list[tuple[int, R]]:
         with _journal():
             found = self._rows.execute(
-                f"SELECT id,{COLUMNS} FROM requests WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our own names
+                f"SELECT id,{self._subject.columns} FROM {self._table.name} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our own names
                 (after, SLICE_ROWS),
             ).fetchall()
-        return [(number, RequestRow(*values)) for number, *values in found]
+        return [(number, self._subject.row(*values)) for number, *values in found]
 
     def _pause(self, took: float) -> None:
         """Leaves the processor to others: much of it while requests come in."""
         with _journal():
-            newest, now = newest_id(self._rows, REQUESTS), time.monotonic()
+            newest = sum(newest_id(self._rows, table) for table in FLOODING)
+        now = time.monotonic()
         rate = (newest - self._newest) / max(now - self._looked, MIN_SECONDS)
         self._newest, self._looked = newest, now
         share = FLOOD_SHARE if rate > FLOOD_ROWS_PER_SECOND else BUSY_SHARE if rate > 0 else IDLE_SHARE
@@ -248,7 +256,7 @@ class Indexer:
             return False
         self._tidy_due = time.monotonic() + TIDY_SECONDS
         with _journal():
-            oldest = oldest_id(self._rows, REQUESTS)
+            oldest = oldest_id(self._rows, self._table)
         after = {number: (number + 1) * PARTITION_IDS for number in index.partitions(self._file)}
         for number in [each for each in after if after[each] <= oldest]:
             index.drop(self._file, number)

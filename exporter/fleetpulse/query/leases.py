@@ -69,7 +69,7 @@ class SearchIndex:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.reached = 0  # the id of the last request in it
+        self.reached = 0  # the id of the last row in it
         self.doubted = False  # a search has found it damaged
         self._leases = Leases(path)
         self._usable = False

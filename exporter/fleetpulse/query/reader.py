@@ -3,21 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
-from fleetpulse.journal import RequestRow
-from fleetpulse.query.filters import RequestFilter
 from fleetpulse.query.leases import Leases, SearchIndex
-from fleetpulse.query.sweep import (
-    BATCH_ROWS,
-    COLUMNS,
-    Found,
-    IndexFailedError,
-    Sweep,
-    TooSlowError,
-    deadline,
-    extent,
-)
+from fleetpulse.query.subject import Filter, R
+from fleetpulse.query.sweep import BATCH_ROWS, Found, IndexFailedError, Sweep, TooSlowError, deadline, extent
 
 PAGE_CHARACTERS = 2**20
 CHUNK_ROWS = 2_000
@@ -25,16 +15,16 @@ CHUNK_CHARACTERS = 2**20
 CHUNK_SECONDS = 0.5  # then a part is handed on, full or not
 STEP_SECONDS = 60.0  # for one step of an export
 
-Encode = Callable[[Sequence[RequestRow]], bytes]
+Encode = Callable[[Sequence[R]], bytes]
 
 
-class Page(NamedTuple):
-    """Requests, the newest first; the next page has those before the id `next_id`. None: there is no more.
+class Page(NamedTuple, Generic[R]):
+    """Rows, the newest first; the next page has those before the id `next_id`. None: there is no more.
 
     A page may be shorter than was asked for, even empty, and have a next one: its time was over.
     """
 
-    rows: Sequence[RequestRow]
+    rows: Sequence[R]
     next_id: int | None
 
 
@@ -65,22 +55,24 @@ class Reader:
         self._index = index
         self._seconds = seconds
 
-    def one(self, request_id: str) -> RequestRow | None:
-        """A single request."""
+    def one(self, wanted: Filter[R], key: str) -> R | None:
+        """The row of a key, where it is one of those that are wanted."""
+        subject = wanted.subject
+        conditions, values = wanted.conditions()
         with self._journal.lease() as journal:
             found = journal.execute(
-                f"SELECT {COLUMNS} FROM requests WHERE request_id = ?",  # noqa: S608 - our own names
-                (request_id,),
+                f"SELECT {wanted.columns} FROM {subject.table.name} WHERE {subject.key} = ?{conditions}",  # noqa: S608
+                [key, *values],
             ).fetchone()
-        return RequestRow(*found) if found else None
+        return subject.row(*found) if found else None
 
-    def extent(self, wanted: RequestFilter) -> tuple[int, int]:
+    def extent(self, wanted: Filter[R]) -> tuple[int, int]:
         """The least and the greatest id that may be wanted; the first is greater where none may."""
         with self._journal.lease() as journal:
             return extent(journal, wanted)
 
-    def page(self, wanted: RequestFilter, limit: int, before: int | None) -> Page:
-        """The newest wanted requests before an id. Raises TooSlowError where not one step was made in time."""
+    def page(self, wanted: Filter[R], limit: int, before: int | None) -> Page[R]:
+        """The newest wanted rows before an id. Raises TooSlowError where not one step was made in time."""
         end = time.monotonic() + self._seconds
         low, high = self.extent(wanted)
         high = high if before is None else min(high, before - 1)
@@ -90,7 +82,7 @@ class Reader:
             return Page(rows, found[limit - 1].id)
         return Page(rows, reached if reached > low else None)
 
-    def chunk(self, wanted: RequestFilter, low: int, high: int, encode: Encode) -> Chunk:
+    def chunk(self, wanted: Filter[R], low: int, high: int, encode: Encode[R]) -> Chunk:
         """The next part of an export of these ids."""
         now = time.monotonic()
         bounds = Bounds(CHUNK_ROWS, CHUNK_CHARACTERS, now + CHUNK_SECONDS, now + STEP_SECONDS)
@@ -99,8 +91,8 @@ class Reader:
         return Chunk(data, len(found), reached)
 
     def _gather(
-        self, wanted: RequestFilter, ids: tuple[int, int], bounds: Bounds, *, newest_first: bool = True
-    ) -> tuple[list[Found], int]:
+        self, wanted: Filter[R], ids: tuple[int, int], bounds: Bounds, *, newest_first: bool = True
+    ) -> tuple[list[Found[R]], int]:
         """What is found until it is enough, and how far that came; without the index where it fails."""
         with self._journal.lease() as journal:
             if self._index is not None:
@@ -117,9 +109,9 @@ def _batch(bounds: Bounds) -> int:
     return min(bounds.rows, BATCH_ROWS)
 
 
-def _take(sweep: Sweep, bounds: Bounds) -> tuple[list[Found], int]:
-    found: list[Found] = []
-    characters = 0
+def _take(sweep: Sweep[R], bounds: Bounds) -> tuple[list[Found[R]], int]:
+    found: list[Found[R]] = []
+    characters, weight = 0, sweep.wanted.subject.weight
     nowhere = sweep.high + 1 if sweep.newest_first else sweep.low - 1
     reached = nowhere
     with deadline(bounds.end, sweep.journal, sweep.index):
@@ -127,7 +119,7 @@ def _take(sweep: Sweep, bounds: Bounds) -> tuple[list[Found], int]:
             for step in sweep.steps():
                 found += step.rows
                 reached = step.reached
-                characters += sum(len(each.row.command) + len(each.row.metadata or "") for each in step.rows)
+                characters += sum(weight(each.row) for each in step.rows)
                 enough = len(found) >= bounds.rows or characters >= bounds.characters
                 if enough or time.monotonic() >= bounds.soft_end:
                     break

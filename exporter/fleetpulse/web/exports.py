@@ -1,14 +1,14 @@
-"""Request logs as files: CSV as RFC 4180 has it, or a JSON document a line; plain or compressed, part by part."""
+"""Rows as files: CSV as RFC 4180 has it, or a JSON document a line; plain or compressed, part by part."""
 
 import csv
 import io
 import zlib
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import orjson
 
-from fleetpulse.journal import RequestRow, rfc3339
+from fleetpulse.journal import MessageRow, RequestRow, rfc3339
 
 GZIP = 31  # zlib's "window bits" for the gzip format
 GZIP_LEVEL = 4
@@ -18,36 +18,51 @@ RISKY = ("=", "+", "-", "@", "\t", "\r", "'", "＝", "＋", "－", "＠")
 MARK = "'"
 
 
-class Encoder(Protocol):
-    """Turns requests into the parts of one file."""
+Rows = TypeVar("Rows", bound=RequestRow | MessageRow)
+Taken_contra = TypeVar("Taken_contra", bound=RequestRow | MessageRow, contravariant=True)
+
+
+class Encoder(Protocol[Taken_contra]):
+    """Turns rows into the parts of one file."""
 
     def begin(self) -> bytes:
-        """What comes before the first request."""
+        """What comes before the first row."""
 
-    def encode(self, rows: Sequence[RequestRow]) -> bytes:
-        """Some requests."""
+    def encode(self, rows: Sequence[Taken_contra]) -> bytes:
+        """Some rows."""
 
     def end(self) -> bytes:
         """What comes after the last."""
 
 
-class Csv:
-    """A header and a line a request, in UTF-8. Numbers are exact; times are RFC 3339; metadata is JSON.
+class Csv(Generic[Rows]):
+    """A header and a line a row, in UTF-8. Numbers are exact; times are RFC 3339; metadata is JSON.
 
     Texts that a spreadsheet would run as a formula get an apostrophe before them where `guarded`: of a cell that
     begins with one, the rest is the text.
     """
 
-    def __init__(self, *, guarded: bool = True, bom: bool = False) -> None:
+    def __init__(
+        self,
+        fields: Sequence[str] = RequestRow._fields,
+        *,
+        without: str = "",
+        guarded: bool = True,
+        bom: bool = False,
+    ) -> None:
+        """`fields` are those of the rows, and become columns, but for one `without`."""
+        self._columns = [name for name in fields if name != without]
+        self._places = [fields.index(name) for name in self._columns]
+        self._received, self._made = self._columns.index("received_at"), self._columns.index("timestamp")
         self._guarded = guarded
         self._bom = bom
 
     def begin(self) -> bytes:
         """The names of the columns."""
-        names = ",".join(RequestRow._fields)
+        names = ",".join(self._columns)
         return f"{BOM if self._bom else ''}{names}\r\n".encode()
 
-    def encode(self, rows: Sequence[RequestRow]) -> bytes:
+    def encode(self, rows: Sequence[Rows]) -> bytes:
         """A line each."""
         lines = io.StringIO(newline="")
         csv.writer(lines).writerows(map(self._cells, rows))
@@ -57,40 +72,38 @@ class Csv:
         """Nothing."""
         return b""
 
-    def _cells(self, row: RequestRow) -> list[object]:
-        received = rfc3339(row.received_at)
-        made = received if row.timestamp is None else rfc3339(row.timestamp)
-        cells: list[object] = list(row._replace(received_at=0.0, timestamp=0.0))
+    def _cells(self, row: Rows) -> list[object]:
+        cells: list[object] = [row[place] for place in self._places]
         if self._guarded:
             cells = [MARK + cell if isinstance(cell, str) and cell.startswith(RISKY) else cell for cell in cells]
-        cells[RECEIVED_AT], cells[TIMESTAMP] = received, made
+        cells[self._received] = rfc3339(row.received_at)
+        cells[self._made] = rfc3339(row.received_at if row.timestamp is None else row.timestamp)
         return cells
 
 
-RECEIVED_AT = RequestRow._fields.index("received_at")
-TIMESTAMP = RequestRow._fields.index("timestamp")
+class JsonLines(Generic[Rows]):
+    """A JSON object a line, by default as the API shows a row; a request's, `POST /api/log-request` takes back."""
 
-
-class JsonLines:
-    """A JSON object a line, as the API shows a request; `POST /api/log-request` takes it back."""
+    def __init__(self, show: Callable[[Rows], object] = lambda row: row.as_json()) -> None:
+        self._show = show
 
     def begin(self) -> bytes:
         """Nothing."""
         return b""
 
-    def encode(self, rows: Sequence[RequestRow]) -> bytes:
+    def encode(self, rows: Sequence[Rows]) -> bytes:
         """A line each."""
-        return b"".join([orjson.dumps(row.as_json(), option=orjson.OPT_APPEND_NEWLINE) for row in rows])
+        return b"".join([orjson.dumps(self._show(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows])
 
     def end(self) -> bytes:
         """Nothing."""
         return b""
 
 
-class Gzip:
+class Gzip(Generic[Rows]):
     """Another encoder's file, compressed."""
 
-    def __init__(self, inner: Encoder) -> None:
+    def __init__(self, inner: Encoder[Rows]) -> None:
         self._inner = inner
         self._stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP)
 
@@ -98,8 +111,8 @@ class Gzip:
         """The inner beginning."""
         return self._stream.compress(self._inner.begin())
 
-    def encode(self, rows: Sequence[RequestRow]) -> bytes:
-        """The requests, as far as the compressor gives them away."""
+    def encode(self, rows: Sequence[Rows]) -> bytes:
+        """The rows, as far as the compressor gives them away."""
         return self._stream.compress(self._inner.encode(rows))
 
     def end(self) -> bytes:

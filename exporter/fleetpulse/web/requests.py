@@ -1,11 +1,8 @@
 """Stored request logs: pages with filters and search, single ones, and exports that stream."""
 
-import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 from zoneinfo import ZoneInfo
 
@@ -15,17 +12,18 @@ from typing_extensions import TypedDict
 
 from fleetpulse.auth import Role
 from fleetpulse.errors import InvalidInputError
+from fleetpulse.journal import RequestRow
 from fleetpulse.query.filters import EQUAL, RequestFilter
-from fleetpulse.query.logs import RequestLogs
+from fleetpulse.query.logs import Logs
 from fleetpulse.query.text import parse
 from fleetpulse.query.windows import moment
 from fleetpulse.web.answers import MAX_PAGE, digits, json_answer
-from fleetpulse.web.exports import Csv, Encoder, Gzip, JsonLines
+from fleetpulse.web.downloads import Download, Downloads, attachment
+from fleetpulse.web.exports import Csv, Encoder, JsonLines
 from fleetpulse.web.guard import requires
 from fleetpulse.web.operations import CSV, NDJSON, Answer, Query, operation, read_query
 
 MAX_TERMS = 16
-STALL_SECONDS = 60.0  # a client that takes nothing for so long makes room for another
 START = "Received from then on: RFC 3339 with an offset, or a date, which is its midnight in the configured zone."
 END = "Received before then; the same forms."
 TEXTS = (
@@ -33,7 +31,6 @@ TEXTS = (
     'follow each other, and "quoted phrases", in command, error, ids, source, model, provider and metadata.'
 )
 CURSOR = "`next_cursor` of the page before, as it is; without it, the newest."
-log = logging.getLogger(__name__)
 
 
 def _absent(text: Any) -> Any:
@@ -148,19 +145,15 @@ class StoredRequests(TypedDict):
 class RequestEndpoints:
     """CONTRACT B: rows."""
 
-    def __init__(self, logs: RequestLogs, zone: ZoneInfo, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, logs: Logs[RequestRow], zone: ZoneInfo, clock: Callable[[], float] = time.time) -> None:
         self._logs = logs
         self._zone = zone
         self._clock = clock
-        self._exports: set[asyncio.Task[Any]] = set()
+        self._downloads = Downloads()
 
     async def run(self) -> None:
         """Lives until cancelled, which breaks off the exports that run: the exporter does not wait for them."""
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            for task in self._exports:
-                task.cancel()
+        await self._downloads.run()
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers live."""
@@ -184,7 +177,7 @@ class RequestEndpoints:
     @operation("Requests", answer=StoredRequest)
     async def one(self, request: web.Request) -> web.Response:
         """One stored request."""
-        row = await self._logs.one(request.match_info["request_id"])
+        row = await self._logs.one(RequestFilter(), request.match_info["request_id"])
         return json_answer(row.as_json())
 
     @requires(Role.VIEWER)
@@ -203,61 +196,16 @@ class RequestEndpoints:
         """
         query = read_query(request, ExportQuery)
         wanted = query.wanted(self._now())
-        encoder, headers = self._encoder(query, request.headers.get("Accept-Encoding", ""))
-        response = web.StreamResponse(headers=headers)
-        if request.method != "HEAD":
-            with self._breakable():
-                await self._stream(request, response, wanted, encoder)
-        return response
-
-    async def _stream(
-        self, request: web.Request, response: web.StreamResponse, wanted: RequestFilter, encoder: Encoder
-    ) -> None:
-        async with aclosing(self._logs.export(wanted, encoder.encode)) as parts:
-            first = encoder.begin() + await anext(parts, b"")  # refused before anything is sent, if at all
-            await response.prepare(request)
-            try:
-                await _send(response, first)
-                async for part in parts:
-                    await _send(response, part)
-                await _send(response, encoder.end())
-            except TimeoutError:
-                log.info("an export is given up: its client takes nothing")
-                if request.transport is not None:
-                    request.transport.abort()
-
-    @contextmanager
-    def _breakable(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - handlers run in tasks
-        self._exports.add(task)
-        try:
-            yield
-        finally:
-            self._exports.discard(task)
-
-    def _encoder(self, query: ExportQuery, accepted: str) -> tuple[Encoder, dict[str, str]]:
-        moment = datetime.fromtimestamp(self._clock(), UTC)
-        headers = {
-            "Content-Disposition": f'attachment; filename="requests-{moment:%Y%m%dT%H%M%SZ}.{query.format}"',
-            "Content-Type": f"{CSV}; charset=utf-8; header=present" if query.format == "csv" else NDJSON,
-            "Cache-Control": "no-store",
-            "Vary": "Accept-Encoding",
-        }
-        encoder: Encoder = Csv(guarded=query.guard, bom=query.bom) if query.format == "csv" else JsonLines()
-        if "gzip" in accepted:
-            return Gzip(encoder), headers | {"Content-Encoding": "gzip"}
-        return encoder, headers
+        headers = attachment("requests", query.format, self._now())
+        file = Download(lambda encode: self._logs.export(wanted, encode), _encoder(query), headers)
+        return await self._downloads.answer(request, file)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), self._zone)
 
 
-async def _send(response: web.StreamResponse, part: bytes) -> None:
-    """Hands a part over as fast as it is taken. Raises TimeoutError where nobody takes it."""
-    if part:
-        async with asyncio.timeout(STALL_SECONDS):
-            await response.write(part)
+def _encoder(query: ExportQuery) -> Encoder[RequestRow]:
+    return Csv(guarded=query.guard, bom=query.bom) if query.format == "csv" else JsonLines()
 
 
 def _wrong(name: str, message: str) -> InvalidInputError:

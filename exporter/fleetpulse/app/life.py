@@ -17,7 +17,7 @@ from aiohttp import web
 from fleetpulse.app.parts import Parts, build
 from fleetpulse.auth import ensure_safe
 from fleetpulse.cluster.resting import end
-from fleetpulse.config import Settings
+from fleetpulse.config import Settings, notes
 from fleetpulse.errors import ConfigError
 from fleetpulse.journal import REQUESTS, Row, Table
 from fleetpulse.web.logs import configure_logging
@@ -35,6 +35,8 @@ def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises ConfigError for what cannot work."""
     configure_logging(settings)
     ensure_safe(settings)
+    for note in notes():
+        log.info("configuration: %s", note)
     sys.setswitchinterval(SWITCH_SECONDS)
     uvloop.run(serve(settings))
 

@@ -12,7 +12,21 @@ try:
     import typer
     from rich.console import Console
 
-    from fleetpulse.cli import agent, alerting, check, demo, live, notify, price, replay, report, serve, token, up
+    from fleetpulse.cli import (
+        agent,
+        alerting,
+        check,
+        demo,
+        live,
+        notify,
+        price,
+        replay,
+        report,
+        serve,
+        tap,
+        token,
+        up,
+    )
     from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] == "fleetpulse":
@@ -63,6 +77,7 @@ app.command()(report.report)
 app.command()(price.price)
 app.command()(notify.notify)
 app.command()(check.check)
+app.add_typer(tap.app)
 app.add_typer(token.app)
 app.add_typer(alerting.app)
 

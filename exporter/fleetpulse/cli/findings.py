@@ -57,7 +57,8 @@ def read_settings() -> tuple[Settings | None, list[Finding]]:
     try:
         path = config.config_path()
         source = Finding(Level.OK, "file", str(path) if path else "none (fleetpulse.yaml is optional)")
-        return config.load(), [source, *unknown]
+        noted = [Finding(Level.OK, "file", note) for note in config.notes()]
+        return config.load(), [source, *noted, *unknown]
     except ConfigError as error:
         return None, [*_reading_errors(error), *unknown]
 

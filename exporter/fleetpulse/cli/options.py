@@ -14,6 +14,15 @@ from fleetpulse.sender import Credentials, connect_url
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Setting: host, default 127.0.0.1")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on. Setting: port, default 8001")]
+TapUrl = Annotated[
+    str | None, typer.Option("--url", help="WebSocket server to record, as stream `main`. Setting: tap.url")
+]
+AllowPrivate = Annotated[
+    bool, typer.Option("--allow-private", help="That server may be this machine's or a private network's.")
+]
+Listen = Annotated[
+    bool, typer.Option("--tap/--no-tap", help="Whether to listen to servers at all. Setting: tap.enabled")
+]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder for everything that is kept. Setting: data_dir, default data")
 ]
@@ -44,6 +53,15 @@ def load(config_file: Path | None = None, **overrides: Any) -> Settings:
     return config.load(**{name: value for name, value in overrides.items() if value is not None})
 
 
+def choose_tap(url: str | None, *, allow_private: bool, listen: bool) -> None:
+    """Makes what was said of the tap settings of this process and those it starts. Raises InvalidInputError."""
+    if allow_private and url is None:
+        raise InvalidInputError(
+            "--allow-private belongs to --url; configured streams have allow_private of their own"
+        )
+    config.use_tap(url=url, allow_private=allow_private, enabled=listen)
+
+
 def target(url: str | None) -> str:
     """The exporter's address: as given, else where this machine's configuration puts it."""
     if url is None:
@@ -62,9 +80,9 @@ def credentials(app_key: str | None, app_secret: str | None, token: str | None) 
     return Credentials(app_key, app_secret, token)
 
 
-def stop_event() -> asyncio.Event:
-    """An event that Ctrl-C and SIGTERM set, in place of ending the program on the spot."""
-    stop = asyncio.Event()
+def stop_event(stop: asyncio.Event | None = None) -> asyncio.Event:
+    """An event (a new one, where none is given) that Ctrl-C and SIGTERM set, in place of ending at once."""
+    stop = stop or asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop

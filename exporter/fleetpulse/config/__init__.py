@@ -16,7 +16,9 @@ from fleetpulse.config.environment import (
     otel_variables,
     unknown_variables,
     use_file,
+    use_tap,
 )
+from fleetpulse.config.legacy import Converted, convert
 from fleetpulse.config.money import Budget, LocalPrice, ModelPrice, Price, Scope
 from fleetpulse.config.notifications import Automatic, AutomaticKind, Member, Notifications
 from fleetpulse.config.reports import Reports
@@ -35,7 +37,7 @@ from fleetpulse.config.sections import (
     Stack,
     Thresholds,
 )
-from fleetpulse.config.settings import Settings, load
+from fleetpulse.config.settings import Settings, load, notes
 from fleetpulse.config.tap import Rule, Source, Tap
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Budget",
     "Chat",
     "Cluster",
+    "Converted",
     "Journal",
     "Limits",
     "Live",
@@ -72,9 +75,12 @@ __all__ = [
     "Tap",
     "Thresholds",
     "config_path",
+    "convert",
     "is_loopback",
     "load",
+    "notes",
     "otel_variables",
     "unknown_variables",
     "use_file",
+    "use_tap",
 ]

@@ -30,6 +30,16 @@ def use_file(path: Path) -> None:
     os.environ["FLEETPULSE_CONFIG"] = str(path.absolute())
 
 
+def use_tap(*, url: str | None, allow_private: bool, enabled: bool) -> None:
+    """Sets the tap's server, and whether there is a tap at all, for this process and those it starts."""
+    chosen = {
+        "URL": url,
+        "ALLOW_PRIVATE": "true" if allow_private else None,
+        "ENABLED": None if enabled else "false",
+    }
+    os.environ.update({f"FLEETPULSE_TAP__{name}": value for name, value in chosen.items() if value is not None})
+
+
 def otel_variables() -> dict[str, str]:
     """OpenTelemetry's standard variables as they are set; `sinks/variables.py` knows what they mean."""
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_") and value.strip()}

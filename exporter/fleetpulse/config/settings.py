@@ -8,12 +8,14 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
     YamlConfigSettingsSource,
 )
 
+from fleetpulse.config import legacy
 from fleetpulse.config.alerting import Alerting
 from fleetpulse.config.backup import Backup
 from fleetpulse.config.chat import Chat
@@ -93,7 +95,11 @@ class Settings(BaseSettings):
         """Arguments win over the environment, which wins over the file."""
         path = config_path()
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
-        return (*sources, YamlConfigSettingsSource(settings_cls, path)) if path else sources
+        if path is None:
+            return sources
+        if legacy.is_legacy(path):
+            return (*sources, InitSettingsSource(settings_cls, legacy.convert(path).settings))
+        return (*sources, YamlConfigSettingsSource(settings_cls, path, yaml_file_encoding="utf-8"))
 
     @field_validator("timezone")
     @classmethod
@@ -135,6 +141,11 @@ class Settings(BaseSettings):
         return self.data_dir / "search-messages.db"
 
     @property
+    def backup_folder(self) -> Path:
+        """Where backups of the journal are put."""
+        return self.backup.folder or self.data_dir / "backups"
+
+    @property
     def app_keys_path(self) -> Path:
         """The file of hashed app keys."""
         return self.auth.app_keys_file or self.data_dir / "app-keys.json"
@@ -173,6 +184,12 @@ class Settings(BaseSettings):
     def loki_url(self) -> str:
         """Where Loki answers, if there is one."""
         return self.stack.loki_url or f"http://127.0.0.1:{self.stack.loki_port}"
+
+
+def notes() -> tuple[str, ...]:
+    """What is to be said about the configuration file in use; nothing about one of Fleetpulse's own."""
+    path = config_path()
+    return legacy.convert(path).notes if path and legacy.is_legacy(path) else ()
 
 
 def load(**overrides: Any) -> Settings:

@@ -1,21 +1,32 @@
 """The section about the tap: the WebSocket servers that are listened to, and what to look for in what they say."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from fleetpulse.config.expressions import checked_json_path, regular_expression
 from fleetpulse.config.sections import Positive, Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=100)]
 Preset = Literal["auto", "chat", "socket.io", "mattermost", "rocket.chat", "raw"]
-Path_ = Annotated[str, Field(max_length=500)]
+Path_ = Annotated[str, Field(max_length=500), AfterValidator(checked_json_path)]
 RESERVED = "chat"
+MAIN = "main"
 MAX_PATTERN = 500
+
+
+def address(value: str) -> str:
+    """A WebSocket address as it is, where it is one without credentials; raises ValueError."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError("is not an address such as wss://chat.example.org/ws")
+    if parts.username or parts.password:
+        raise ValueError("holds credentials; give an Authorization header, best by header_files")
+    return value
 
 
 class Paths(Section):
@@ -95,7 +106,7 @@ class Rule(Section):
     name: Name
     streams: tuple[Name, ...] = Field((), description="Which streams; none: all.")
     keywords: Words = Field((), description="Texts to find, as they are, in either case; Chinese too.")
-    pattern: str | None = Field(None, max_length=MAX_PATTERN, description="Regular expression to find in the text.")
+    pattern: str | None = Field(None, max_length=MAX_PATTERN, description="Regular expression (RE2) to find in the text.")
     users: Words = Field((), description="Whoever is watched: each message of theirs matches.")
     severity: Literal["info", "warning", "critical"] = Field("warning", description="Of the alert.")
     alert: bool = Field(True, description="Whether somebody is told; else it is counted only.")
@@ -104,10 +115,8 @@ class Rule(Section):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
+        if value:
+            regular_expression(value)
         return value
 
     @model_validator(mode="after")
@@ -168,17 +177,19 @@ class Source(Section):
     @field_validator("url")
     @classmethod
     def _is_websocket(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise ValueError("is not an address such as wss://chat.example.org/ws")
-        if parts.username or parts.password:
-            raise ValueError("holds credentials; give an Authorization header, best by header_files")
-        return value
+        return address(value)
 
 
 class Tap(Section):
     """Streams that are recorded, and what is looked for in them."""
 
+    enabled: bool = Field(True, description="Off: no server is listened to; what is stored stays to be seen.")
+    url: str | None = Field(
+        None,
+        max_length=2_000,
+        description="A server to listen to, as stream `main`, in place of the address of that.",
+    )
+    allow_private: bool = Field(False, description="Whether `url` may be loopback, private or link-local.")
     streams: Annotated[tuple[Source, ...], Field(max_length=200)] = Field((), description="Servers to listen to.")
     rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = Field((), description="What to look for.")
     top_users: Annotated[int, Field(ge=0, le=50)] = Field(
@@ -186,6 +197,25 @@ class Tap(Section):
     )
     active_seconds: Seconds = Field(300.0, description="Who said something within this time is active.")
     replays: Positive = Field(4, description="Recorded streams played again at once.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_websocket(cls, value: str | None) -> str | None:
+        return None if value is None else address(value)
+
+    @model_validator(mode="after")
+    def _chosen(self) -> Self:
+        """`url` becomes a stream like the others, and with `enabled` off none of them is listened to."""
+        streams = {each.name: each for each in self.streams}
+        if self.url is not None and len(streams) == len(self.streams):
+            found = streams.get(MAIN) or Source(name=MAIN, url=self.url, reconnect=Reconnect(first_seconds=0))
+            private = self.allow_private or found.allow_private
+            streams[MAIN] = found.model_copy(update={"url": self.url, "allow_private": private})
+            object.__setattr__(self, "streams", tuple(streams.values()))  # frozen from here on
+        if not self.enabled:
+            off = tuple(each.model_copy(update={"enabled": False}) for each in self.streams)
+            object.__setattr__(self, "streams", off)
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -106,7 +106,9 @@ class Rule(Section):
     name: Name
     streams: tuple[Name, ...] = Field((), description="Which streams; none: all.")
     keywords: Words = Field((), description="Texts to find, as they are, in either case; Chinese too.")
-    pattern: str | None = Field(None, max_length=MAX_PATTERN, description="Regular expression (RE2) to find in the text.")
+    pattern: str | None = Field(
+        None, max_length=MAX_PATTERN, description="Regular expression (RE2) to find in the text."
+    )
     users: Words = Field((), description="Whoever is watched: each message of theirs matches.")
     severity: Literal["info", "warning", "critical"] = Field("warning", description="Of the alert.")
     alert: bool = Field(True, description="Whether somebody is told; else it is counted only.")

@@ -36,7 +36,7 @@ RECORDED = {
 SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\{(?P<matchers>[^}]*)\}(?P<window>\[[^\]]*\])?")
 LOKI = {"type": "loki", "uid": "fleetpulse-loki"}
 EXACT = ("last_over_time(", "min_over_time(", "count_over_time(")
-UNITS = {"none", "short", "locale", "percentunit", "currencyUSD", "s", "reqps", "dtdurations", "bytes"}
+UNITS = {"none", "short", "locale", "percentunit", "currencyUSD", "s", "reqps", "dtdurations", "bytes", "Bps"}
 
 each_board = pytest.mark.parametrize("name", BOARDS)
 each_panel = pytest.mark.parametrize(("name", "panel"), PANELS)
@@ -199,7 +199,9 @@ def test_queries_name_only_metrics_and_labels_of_the_catalogue(name: str, panel:
 @each_panel
 def test_queries_are_filtered_by_every_variable_that_fits(name: str, panel: dict[str, Any]) -> None:
     offered = variables(BOARDS[name])
-    filters = {label: label for label in ("job", "instance", "source", "model", "topic")} | {"pool_id": "pool"}
+    filters = {label: label for label in ("job", "instance", "source", "model", "topic", "stream")} | {
+        "pool_id": "pool"
+    }
     for expr in exprs(panel):
         for found in SELECTOR.finditer(expr):
             if found["name"] == "ALERTS" or found["name"] in RECORDED:

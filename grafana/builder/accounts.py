@@ -104,7 +104,7 @@ def _activity() -> Row:
 
 
 def _failures() -> Row:
-    rates = _ratio(rate(catalogue.ACCOUNT_ERRORS, ACCOUNT), rate(catalogue.ACCOUNT_ACTIVITIES, ACCOUNT))
+    rates = _ratio(rate(catalogue.ACCOUNT_ERRORS, by=ACCOUNT), rate(catalogue.ACCOUNT_ACTIVITIES, by=ACCOUNT))
     over_time = curves(
         "Error rate by account",
         "Errors among all that each account does; an estimate. Accounts without errors are left out.",

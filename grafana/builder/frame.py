@@ -128,5 +128,8 @@ def render(board: model.Dashboard) -> str:
     document: dict[str, Any] = json.loads(json.dumps(board, cls=JSONEncoder))
     document["timepicker"]["quick_ranges"] = QUICK_RANGES
     for annotation in document["annotations"]["list"]:
-        annotation |= {"titleFormat": "{{alertname}}", "tagKeys": "severity,source,budget,pool_id,agent_id"}
+        annotation |= {
+            "titleFormat": "{{alertname}}",
+            "tagKeys": "severity,source,budget,pool_id,agent_id,stream,rule",
+        }
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -19,7 +19,7 @@ from grafana.builder.frame import (
     target_variables,
 )
 from grafana.builder.panels import Look, card, curves, density, firing_alerts, stacked_areas, stacked_bars
-from grafana.builder.promql import ZERO, growth, or_zero, quantile, rate, select, step_growth, total
+from grafana.builder.promql import growth, or_none, or_nothing, or_zero, quantile, rate, select, step_growth, total
 from grafana.builder.queries import Query
 
 TOPIC = ("topic",)
@@ -98,13 +98,13 @@ def _messages() -> Row:
     received = curves(
         "Received by endpoint",
         "Messages a second that clients sent.",
-        [Query(_or_nothing(rate(catalogue.LIVE_RECEIVED, ("endpoint",))), "{{endpoint}}", "range")],
+        [Query(or_nothing(rate(catalogue.LIVE_RECEIVED, by=("endpoint",))), "{{endpoint}}", "range")],
         RATE,
     )
     refused = curves(
         "Inbound refused",
         "What clients sent and was answered by an error, a second, by its code. Flood: they sent far too much.",
-        [Query(_or_nothing(rate(catalogue.LIVE_REFUSED, ("reason",))), "{{reason}}", "range")],
+        [Query(or_nothing(rate(catalogue.LIVE_REFUSED, by=("reason",))), "{{reason}}", "range")],
         RATE,
     )
     return Row("What is said", (Line(8, ((12, published), (12, sent))), Line(8, ((12, received), (12, refused)))))
@@ -132,7 +132,7 @@ def _delay() -> Row:
     spread = density(
         "Delivery delays",
         "Flushes a second, by how long the oldest message in them had waited.",
-        rate(catalogue.LIVE_DELAY, ("le",), suffix="_bucket"),
+        rate(catalogue.LIVE_DELAY, by=("le",), suffix="_bucket"),
         Look("none", nothing="Nothing sent"),
     )
     return Row("How fast", (Line(9, ((8, quantiles), (8, slowest), (8, spread))),))
@@ -158,13 +158,13 @@ def _given_up() -> Row:
     evicted = curves(
         "Evictions by reason",
         "Connections closed for cause, a second.",
-        [Query(_or_nothing(rate(catalogue.LIVE_EVICTIONS, ("reason",))), "{{reason}}", "range")],
+        [Query(or_nothing(rate(catalogue.LIVE_EVICTIONS, by=("reason",))), "{{reason}}", "range")],
         RATE,
     )
     of_topics = curves(
         "Evicted subscriptions by topic",
         "Subscriptions that ended so, a second.",
-        [Query(_or_nothing(rate(catalogue.LIVE_EVICTED, TOPIC)), NAME, "range")],
+        [Query(or_nothing(rate(catalogue.LIVE_EVICTED, by=TOPIC)), NAME, "range")],
         RATE,
     )
     return Row(
@@ -188,8 +188,15 @@ def _chat() -> Row:
     )
     messages = stacked_bars(
         "Chat messages by kind",
-        "Stored messages; exact.",
-        [Query(_or_nothing(step_growth(catalogue.CHAT_MESSAGES, by=("kind",))), "{{kind}}", "range", step="1m")],
+        "Stored messages of the own chat; exact. Recorded streams have a dashboard of their own.",
+        [
+            Query(
+                or_nothing(step_growth(catalogue.CHAT_MESSAGES, 'stream="chat"', by=("kind",))),
+                "{{kind}}",
+                "range",
+                step="1m",
+            )
+        ],
         COUNT,
     )
     mail = curves(
@@ -202,7 +209,7 @@ def _chat() -> Row:
         "Dropped",
         "A second: mail refused (full) or too old (age), chat messages over their rate, events not stored.",
         [
-            Query(rate(catalogue.MAILBOX_DROPPED, ("reason",)), "Mail: {{reason}}", "range"),
+            Query(rate(catalogue.MAILBOX_DROPPED, by=("reason",)), "Mail: {{reason}}", "range"),
             Query(rate(catalogue.CHAT_LIMITED), "Chat messages", "range"),
             Query(rate(catalogue.EVENTS_DROPPED), "Events", "range"),
         ],
@@ -212,7 +219,7 @@ def _chat() -> Row:
 
 
 def _by(label: str, description: str) -> model.Panel:
-    grown = _or_nothing(step_growth(catalogue.NOTIFICATIONS, by=(label,)))
+    grown = or_nothing(step_growth(catalogue.NOTIFICATIONS, by=(label,)))
     query = Query(grown, f"{{{{{label}}}}}", "range", step="1m")
     return stacked_bars(f"Notifications by {label}", description, [query], COUNT)
 
@@ -245,28 +252,28 @@ def _replicas() -> Row:
     connected = card(
         "Redis",
         "Whether every exporter reaches Redis. Without it, each goes on alone, and catches up later.",
-        _or_none(total(select(catalogue.CLUSTER_CONNECTED), operator="min")),
+        or_none(total(select(catalogue.CLUSTER_CONNECTED), operator="min")),
         Look("none", words={"-1": (NO_REPLICAS, "text"), "0": ("away", "red"), "1": ("connected", "green")}),
     )
     others = card(
         "Other replicas",
         "That an exporter hears of: the least that any of them does.",
-        _or_none(total(select(catalogue.CLUSTER_REPLICAS), operator="min")),
+        or_none(total(select(catalogue.CLUSTER_REPLICAS), operator="min")),
         Look("none", decimals=0, words={"-1": (NO_REPLICAS, "text")}),
     )
     lag = curves(
         "Rows that have not come yet",
         "Stored by other replicas, and still to come; by table. 0 where there are none.",
-        [Query(_or_nothing(total(select(catalogue.CLUSTER_RELAY_LAG), ("table",))), "{{table}}", "range")],
+        [Query(or_nothing(total(select(catalogue.CLUSTER_RELAY_LAG), ("table",))), "{{table}}", "range")],
         Look("locale", decimals=0, limits=(0, None), by_threshold=False, nothing=NO_REPLICAS),
     )
     talk = curves(
         "Messages between replicas",
         "A second. Dropped: Redis is away; rows are asked for again. 0 where there are none.",
         [
-            Query(_or_nothing(rate(catalogue.CLUSTER_MESSAGES, ("direction",))), "{{direction}}", "range"),
-            Query(_or_nothing(rate(catalogue.CLUSTER_REPLAYS, ("outcome",))), "replays {{outcome}}", "range"),
-            Query(_or_nothing(rate(catalogue.CLUSTER_LOST_ROWS)), "rows lost", "range"),
+            Query(or_nothing(rate(catalogue.CLUSTER_MESSAGES, by=("direction",))), "{{direction}}", "range"),
+            Query(or_nothing(rate(catalogue.CLUSTER_REPLAYS, by=("outcome",))), "replays {{outcome}}", "range"),
+            Query(or_nothing(rate(catalogue.CLUSTER_LOST_ROWS)), "rows lost", "range"),
         ],
         Look("none", limits=(0, None), by_threshold=False, nothing=NO_REPLICAS),
     )
@@ -278,7 +285,7 @@ def _number(title: str, description: str, metric: Metric, operator: str = "sum")
 
 
 def _by_topic(title: str, description: str, metric: Metric) -> model.Panel:
-    return stacked_areas(title, description, [Query(_or_nothing(rate(metric, TOPIC)), NAME, "range")], RATE)
+    return stacked_areas(title, description, [Query(or_nothing(rate(metric, by=TOPIC)), NAME, "range")], RATE)
 
 
 def _quantile(share: float) -> Query:
@@ -286,16 +293,6 @@ def _quantile(share: float) -> Query:
 
 
 def _topic_quantile(share: float) -> str:
-    observed = f"{rate(catalogue.LIVE_DELAY, TOPIC, suffix='_count')} > 0"
-    buckets = rate(catalogue.LIVE_DELAY, ("topic", "le"), suffix="_bucket")
+    observed = f"{rate(catalogue.LIVE_DELAY, by=TOPIC, suffix='_count')} > 0"
+    buckets = rate(catalogue.LIVE_DELAY, by=("topic", "le"), suffix="_bucket")
     return f"histogram_quantile({share}, {buckets}) and on (topic) ({observed})"
-
-
-def _or_nothing(expr: str) -> str:
-    """What there is by label; a flat 0 without labels while there is nothing at all."""
-    return f"({expr} or on () {ZERO})"
-
-
-def _or_none(expr: str) -> str:
-    """A card's value, or -1, which is mapped to words."""
-    return f"({expr} or {ZERO} - 1)"

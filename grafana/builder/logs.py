@@ -6,6 +6,7 @@ it, and what is filtered by here is structured metadata. Totals never come from 
 Without Loki the panels are empty and say why.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from grafana_foundation_sdk.builders import common, logs, loki, table
@@ -13,7 +14,7 @@ from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.loki import QueryEditorMode
 
-from grafana.builder.panels import Look, finish, fixed, stacked_bars
+from grafana.builder.panels import Look, finish, fixed, stacked_bars, transform
 
 LOKI_UID = "fleetpulse-loki"
 LOKI = model.DataSourceRef(type_val="loki", uid=LOKI_UID)
@@ -49,16 +50,13 @@ COLUMNS = {
 
 def recent_requests() -> model.Panel:
     """A table of the last fifty requests of the chosen sources and models, newest first."""
-    panel = table.Panel().show_header(True).cell_height(looks.TableCellHeight.SM)
-    panel = panel.sort_by([common.TableSortByFieldState().display_name("Time").desc(True)])
-    for step in _as_columns():
-        panel = panel.with_transformation(step)
     description = (
         "The newest requests of the time range, as Loki has them a second or two after they were stored. All of "
         "them, with search: GET /api/requests and /api/requests/export of the exporter."
     )
-    made = finish(panel, ("Last 50 requests", description), Look("none", nothing=NOTHING, fields=_fields()), [])
-    return _from_loki(made, REQUESTS, "range", lines=SHOWN_REQUESTS)
+    look = Look("none", nothing=NOTHING, fields=_fields())
+    made = finish(rows(COLUMNS), ("Last 50 requests", description), look, [])
+    return from_loki(made, REQUESTS, "range", lines=SHOWN_REQUESTS)
 
 
 def errors() -> tuple[model.Panel, model.Panel]:
@@ -80,9 +78,9 @@ def errors() -> tuple[model.Panel, model.Panel]:
     )
     look = Look("none", nothing="No failures")
     return (
-        _from_loki(over_time, counted, "range", legend="{{fleetpulse_status}}"),
-        _from_loki(
-            finish(_log_lines(), ("Failed requests", description), look, []),
+        from_loki(over_time, counted, "range", legend="{{fleetpulse_status}}"),
+        from_loki(
+            finish(log_lines(), ("Failed requests", description), look, []),
             f"{FAILED} {LINE}",
             "range",
             lines=SHOWN_FAILURES,
@@ -90,13 +88,14 @@ def errors() -> tuple[model.Panel, model.Panel]:
     )
 
 
-def _log_lines() -> logs.Panel:
+def log_lines() -> logs.Panel:
+    """Lines as they are, newest first."""
     panel = logs.Panel().show_time(True).show_labels(False).show_common_labels(False).wrap_log_message(True)
     panel = panel.enable_log_details(True).prettify_log_message(False)
     return panel.sort_order(looks.LogsSortOrder.DESCENDING).dedup_strategy(looks.LogsDedupStrategy.NONE)
 
 
-def _from_loki(
+def from_loki(
     made: model.Panel, expr: str, kind: Literal["range", "instant"], *, legend: str = "", lines: int | None = None
 ) -> model.Panel:
     """Gives a panel its one query, in LogQL."""
@@ -107,21 +106,32 @@ def _from_loki(
     return made
 
 
-def _as_columns() -> list[model.DataTransformerConfig]:
+def rows(columns: Mapping[str, str]) -> table.Panel:
+    """A table of lines that are JSON, newest first. `columns` maps fields to headings; the first is the time."""
+    panel = table.Panel().show_header(True).cell_height(looks.TableCellHeight.SM)
+    panel = panel.sort_by([common.TableSortByFieldState().display_name("Time").desc(True)])
+    for step in _as_columns(columns):
+        panel = panel.with_transformation(step)
+    return panel
+
+
+def _as_columns(columns: Mapping[str, str]) -> list[model.DataTransformerConfig]:
     """The JSON of each line as columns. Grafana calls the line `Line`, or `body` in its newer format."""
     taken = {"format": "json", "replace": True, "keepTime": False}
     return [
-        _transform("extractFields", source="Line", **taken),
-        _transform("extractFields", source="body", **taken),
-        _transform("filterFieldsByName", include={"names": list(COLUMNS)}),
-        _transform(
-            "convertFieldType", fields={}, conversions=[{"targetField": "timestamp", "destinationType": "time"}]
+        transform("extractFields", source="Line", **taken),
+        transform("extractFields", source="body", **taken),
+        transform("filterFieldsByName", include={"names": list(columns)}),
+        transform(
+            "convertFieldType",
+            fields={},
+            conversions=[{"targetField": next(iter(columns)), "destinationType": "time"}],
         ),
-        _transform(
+        transform(
             "organize",
             excludeByName={},
-            indexByName={name: place for place, name in enumerate(COLUMNS)},
-            renameByName=COLUMNS,
+            indexByName={name: place for place, name in enumerate(columns)},
+            renameByName=dict(columns),
         ),
     ]
 
@@ -139,7 +149,3 @@ def _fields() -> dict[str, dict[str, Any]]:
         "Tokens": {"unit": "locale", "decimals": 0},
         "Cost": {"unit": "currencyUSD", "decimals": 4},
     }
-
-
-def _transform(name: str, **options: Any) -> model.DataTransformerConfig:
-    return model.DataTransformerConfig(id_val=name, options=options)

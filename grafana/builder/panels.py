@@ -6,7 +6,17 @@ Every panel has a title, a description, the data source variable, a unit, and wo
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grafana_foundation_sdk.builders import barchart, bargauge, common, heatmap, piechart, stat, table, timeseries
+from grafana_foundation_sdk.builders import (
+    barchart,
+    bargauge,
+    common,
+    heatmap,
+    piechart,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as looks
@@ -20,6 +30,7 @@ from grafana.builder.queries import Query, query
 Thresholds = Sequence[tuple[float | None, str]]
 Properties = Mapping[str, Any]
 CALM: Thresholds = ((None, "text"),)
+MAX_HOURS = 400  # more than are asked for, so that Grafana does not widen the step on a narrow screen
 
 
 class Look:
@@ -90,6 +101,12 @@ def fixed(color: str) -> Properties:
     return {"color": {"mode": "fixed", "fixedColor": color}}
 
 
+def over(made: model.Panel, start: str) -> model.Panel:
+    """The panel with a time range of its own up to now, unless the dashboard shows a fixed time of the past."""
+    made.time_from = start
+    return made
+
+
 def card(title: str, description: str, expr: str, look: Look) -> model.Panel:
     """One number."""
     panel = stat.Panel().reduce_options(_last()).graph_mode(looks.BigValueGraphMode.NONE)
@@ -126,16 +143,34 @@ def day_bars(title: str, description: str, queries: Sequence[Query], look: Look)
     panel = barchart.Panel().stacking(looks.StackingMode.NORMAL).x_field("Time").fill_opacity(80).bar_width(0.8)
     panel = panel.show_value(looks.VisibilityMode.NEVER).legend(_legend(["sum"])).tooltip(_tooltip())
     panel = panel.x_tick_label_spacing(100).line_width(0)
-    panel = panel.with_transformation(_transform("joinByField", byField="Time", mode="outer"))
+    panel = panel.with_transformation(transform("joinByField", byField="Time", mode="outer"))
     panel = panel.override_by_name("Time", [model.DynamicConfigValue(id_val="unit", value="time:ddd D MMM")])
     return finish(panel, (title, description), look, queries)
+
+
+def hour_bars(title: str, description: str, expr: str, look: Look) -> model.Panel:
+    """One bar for each hour of the day, in the browser's time zone: what came in it on all days of the range.
+
+    `expr` is what came in each step, without labels; a step is an hour.
+    """
+    name = "Messages"
+    hour = {"targetField": "Time", "destinationType": "string", "dateFormat": "HH"}
+    grouped = {"Time": ("groupby", []), name: ("aggregate", ["sum"])}
+    fields = {each: {"operation": what, "aggregations": sums} for each, (what, sums) in grouped.items()}
+    panel = barchart.Panel().x_field("Time").fill_opacity(80).bar_width(0.9).line_width(0).tooltip(_tooltip())
+    panel = panel.show_value(looks.VisibilityMode.NEVER).legend(common.VizLegendOptions().show_legend(False))
+    panel = panel.with_transformation(transform("convertFieldType", fields={}, conversions=[hour]))
+    panel = panel.with_transformation(transform("groupBy", fields=fields))
+    renamed = model.DynamicConfigValue(id_val="displayName", value=name)
+    panel = panel.override_by_name(f"{name} (sum)", [renamed]).max_data_points(MAX_HOURS)
+    return finish(panel, (title, description), look, [Query(expr, name, "range", "1h")])
 
 
 def categories(title: str, description: str, queries: Sequence[Query], look: Look) -> model.Panel:
     """One bar for each query, named by its legend."""
     panel = barchart.Panel().x_field("Field").fill_opacity(80).bar_width(0.8).line_width(0).tooltip(_tooltip())
     panel = panel.show_value(looks.VisibilityMode.ALWAYS).legend(common.VizLegendOptions().show_legend(False))
-    panel = panel.with_transformation(_transform("reduce", reducers=["lastNotNull"], mode="seriesToRows"))
+    panel = panel.with_transformation(transform("reduce", reducers=["lastNotNull"], mode="seriesToRows"))
     return finish(panel, (title, description), look, queries)
 
 
@@ -154,6 +189,13 @@ def bars(title: str, description: str, queries: Sequence[Query], look: Look) -> 
     panel = panel.display_mode(looks.BarGaugeDisplayMode.BASIC).value_mode(looks.BarGaugeValueMode.TEXT)
     panel = panel.show_unfilled(True).min_viz_height(16).min_viz_width(8)
     return finish(panel, (title, description), look, queries)
+
+
+def states(title: str, description: str, each: Query, look: Look) -> model.Panel:
+    """A line for each series, colored by its state; `look.words` says what each value means."""
+    panel = statetimeline.Panel().show_value(looks.VisibilityMode.NEVER).merge_values(True).row_height(0.8)
+    panel = panel.legend(_legend([])).tooltip(_tooltip()).fill_opacity(80).line_width(0)
+    return finish(panel, (title, description), look, [each])
 
 
 def density(title: str, description: str, expr: str, look: Look) -> model.Panel:
@@ -184,17 +226,17 @@ def grid(
     hidden = {"Time": True} | {name: True for name, heading in values.items() if not heading}
     names = {**labels, **{name: heading for name, heading in values.items() if heading}}
     order = {name: number for number, name in enumerate(names)}
-    panel = panel.with_transformation(_transform("merge"))
+    panel = panel.with_transformation(transform("merge"))
     panel = panel.with_transformation(
-        _transform("organize", excludeByName=hidden, indexByName=order, renameByName=names)
+        transform("organize", excludeByName=hidden, indexByName=order, renameByName=names)
     )
     return finish(panel, words, look, [Query(expr, kind="table") for expr in columns.values()])
 
 
-def firing_alerts(title: str, description: str) -> model.Panel:
+def firing_alerts(title: str, description: str, which: str = 'alertname!="Watchdog"') -> model.Panel:
     """Grafana's own list of the alerts that Prometheus has pending or firing. The SDK has no builder for it."""
     options = {
-        "alertInstanceLabelFilter": '{alertname!="Watchdog"}',
+        "alertInstanceLabelFilter": f"{{{which}}}",
         "alertName": "",
         "dashboardAlerts": False,
         "groupBy": [],
@@ -225,5 +267,6 @@ def _tooltip() -> common.VizTooltipOptions:
     return common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI).sort(looks.SortOrder.DESCENDING)
 
 
-def _transform(name: str, **options: Any) -> model.DataTransformerConfig:
+def transform(name: str, **options: Any) -> model.DataTransformerConfig:
+    """A change to what was answered, before it is shown."""
     return model.DataTransformerConfig(id_val=name, options=options)

@@ -14,6 +14,7 @@ Both keep the newest known value for a while after the exporter has gone. Promis
 one that should read 0 where nothing has happened yet does (`or ZERO`), as long as the exporter is there to ask.
 """
 
+import re
 from collections.abc import Iterable
 
 from fleetpulse import catalogue
@@ -23,12 +24,23 @@ LOOKBACK = "3d"
 STEP_LOOKBACK = "1d"
 FRESH = "1h"
 TARGETS = 'job=~"$job", instance=~"$instance"'
-VARIABLES = {"source": "source", "model": "model", "pool_id": "pool", "account_id": "account", "topic": "topic"}
+VARIABLES = {
+    "source": "source",
+    "model": "model",
+    "pool_id": "pool",
+    "account_id": "account",
+    "topic": "topic",
+    "stream": "stream",
+}
 
 
 def select(metric: Metric, *matchers: str, suffix: str = "") -> str:
-    """A selector of the metric, filtered by every variable of the dashboards that fits its labels."""
-    filters = (f'{label}=~"${name}"' for label, name in VARIABLES.items() if label in metric.labels)
+    """A selector of the metric, filtered by every variable of the dashboards that fits its labels.
+
+    A matcher of such a label takes the variable's place.
+    """
+    free = set(metric.labels) - {re.split("[=!]", each)[0] for each in matchers}
+    filters = (f'{label}=~"${name}"' for label, name in VARIABLES.items() if label in free)
     return f"{metric.name}{suffix}{{{', '.join((TARGETS, *filters, *matchers))}}}"
 
 
@@ -49,6 +61,16 @@ ZERO = f"0 * max(last_over_time({select(catalogue.BUILD_INFO)}[{FRESH}]))"
 def or_zero(expr: str) -> str:
     """The value without labels, or 0 where there is none yet."""
     return f"({expr} or {ZERO})"
+
+
+def or_nothing(expr: str) -> str:
+    """What there is by label; a flat 0 without labels while there is nothing at all."""
+    return f"({expr} or on () {ZERO})"
+
+
+def or_none(expr: str) -> str:
+    """A card's value, or -1, which is mapped to words."""
+    return f"({expr} or {ZERO} - 1)"
 
 
 def growth(metric: Metric, *matchers: str, by: Iterable[str] = (), suffix: str = "") -> str:
@@ -73,12 +95,12 @@ def step_growth(metric: Metric, *matchers: str, by: Iterable[str] = ()) -> str:
     return total(f"{now} - {before} >= 0 or {after_gap} or {now}", by)
 
 
-def rate(metric: Metric, by: Iterable[str] = (), suffix: str = "") -> str:
+def rate(metric: Metric, *matchers: str, by: Iterable[str] = (), suffix: str = "") -> str:
     """How fast a counter grows, a second: an estimate, for curves."""
-    return total(f"rate({select(metric, suffix=suffix)}[$__rate_interval])", by)
+    return total(f"rate({select(metric, *matchers, suffix=suffix)}[$__rate_interval])", by)
 
 
 def quantile(share: float, metric: Metric) -> str:
     """A quantile of a histogram over time, estimated from its buckets; nothing where nothing was observed."""
     observed = f"{rate(metric, suffix='_count')} > 0"
-    return f"histogram_quantile({share}, {rate(metric, ('le',), suffix='_bucket')}) and on () {observed}"
+    return f"histogram_quantile({share}, {rate(metric, by=('le',), suffix='_bucket')}) and on () {observed}"

@@ -169,7 +169,7 @@ def _traffic() -> Row:
     speed = curves(
         "Request rate",
         "Requests a second by source; an estimate from neighboring scrapes.",
-        [Query(rate(catalogue.REQUESTS, ("source",)), "{{source}}", "range")],
+        [Query(rate(catalogue.REQUESTS, by=("source",)), "{{source}}", "range")],
         Look("reqps", by_threshold=False, limits=(0, None)),
     )
     charts = Line(9, ((12, by_hour), (12, by_day)))
@@ -197,7 +197,7 @@ def _response_time() -> Row:
     spread = density(
         "Response time over time",
         "Requests a second in each bucket of response time: the darker, the more.",
-        rate(catalogue.REQUEST_DURATION, ("le",), suffix="_bucket"),
+        rate(catalogue.REQUEST_DURATION, by=("le",), suffix="_bucket"),
         Look("reqps"),
     )
     return Row("Response time", (Line(8, ((7, buckets), (9, quantiles), (8, spread))),))

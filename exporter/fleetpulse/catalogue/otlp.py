@@ -20,7 +20,8 @@ OTLP_LOGS_LOST = metric(
 OTLP_LOGS_BACKLOG = metric(
     "otlp_logs_backlog_rows",
     "gauge",
-    "Rows in the journal that are to be sent yet. Since sending was turned on, rows are sent + lost + backlog.",
+    "Rows in the journal that are to be sent yet. Since sending was turned on, rows are sent + lost + backlog; "
+    "messages of the exporter's own chat are not sent, and not counted.",
     ("kind",),
 )
 OTLP_LOGS_LAG = metric(

@@ -1,4 +1,4 @@
-"""What is stored, handed on: request logs and alerts as OTLP log records, and the exporter's own spans.
+"""What is stored, handed on: requests, alerts and recorded messages as OTLP log records; and own spans.
 
 variables.py   OpenTelemetry's standard variables: where to, as whom, with which credentials
 resource.py    who sends: name, version, and an id that stays

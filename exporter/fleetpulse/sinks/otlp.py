@@ -1,9 +1,10 @@
-"""Request logs and alerts to an OTLP collector. The journal is the queue, this is its follower.
+"""Request logs, alerts and recorded messages to an OTLP collector. The journal is the queue, this is its follower.
 
 Promises: every row that is stored after sending was turned on is sent at least once, in order, through any outage
 of the collector and any end of this process, unless the journal's retention deletes it first or the collector
 refuses it; both are counted. How far it came is kept in the journal together with the counts, in one transaction,
-so at any time, `kill -9` included, rows = sent + lost + backlog. After a crash the batches of the last seconds are
+so at any time, `kill -9` included, rows = sent + lost + backlog. (Messages of the own chat are passed over, and are
+not among those rows.) After a crash the batches of the last seconds are
 sent again and still counted once.
 
 Holds one batch in memory, whatever waits. Reads and encodes on a thread of its own and for half of the time at the
@@ -27,6 +28,7 @@ from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal import (
     ALERTS,
+    MESSAGES,
     REQUESTS,
     Journal,
     Key,
@@ -43,7 +45,8 @@ from fleetpulse.sinks.records import Batch, encode
 from fleetpulse.sinks.variables import Destination, Telemetry
 
 NOTE = "otlp-logs"
-KINDS: Mapping[str, Table] = {"alert": ALERTS, "request": REQUESTS}  # alerts are few, and go first
+# Alerts are few, and go first.
+KINDS: Mapping[str, Table] = {"alert": ALERTS, "request": REQUESTS, "message": MESSAGES}
 LOST = ("rejected", "too_large", "deleted")
 TROUBLES = ("unreachable", "timeout", "busy", "misdirected")
 BATCH_BYTES = 2**20  # Loki takes 4 MiB, collectors as much or more
@@ -112,7 +115,7 @@ class OtlpLogs:
         with suppress(OverloadedError):  # a full disk: it is kept with the first position that can be
             await self._save()
         self._task = asyncio.create_task(self._run())
-        log.info("sending request logs and alerts to %s", self._shown)
+        log.info("sending request logs, alerts and recorded messages to %s", self._shown)
 
     async def stop(self) -> None:
         """Sends what is left for STOP_SECONDS at the most, keeps the position, and closes everything.
@@ -162,7 +165,7 @@ class OtlpLogs:
         batch = await work(self._thread, self._next, stream.table, stream.position, stream.most)
         if not batch.records:
             self._advance(stream, batch)
-            return False
+            return batch.full
         answer = await self._deliver(batch)
         if answer is None:
             return False
@@ -219,10 +222,12 @@ class OtlpLogs:
 
     def _advance(self, stream: Stream, batch: Batch) -> None:
         """Moves past a batch; ids that are missing up to its end are rows that were deleted unsent."""
-        deleted = batch.upto - stream.position - batch.records
+        deleted = batch.upto - stream.position - batch.records - batch.passed
         if deleted:
             stream.count(Key(catalogue.OTLP_LOGS_LOST.name, (stream.kind, "deleted")), deleted)
             self._tell("deleted", "retention deleted %d rows before they could be sent to OTLP", deleted)
+        if batch.passed:
+            stream.count(Key(catalogue.OTLP_LOGS_SENT.name, (stream.kind,)), 0.0)  # so that the position is kept
         stream.position = batch.upto
 
     def _restore(self) -> None:

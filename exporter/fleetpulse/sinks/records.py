@@ -2,30 +2,36 @@
 
 The body is the row's JSON as the API shows it: nothing is lost, and `| json` finds the API's names. Attributes
 carry what people filter and count by, under OpenTelemetry's names for generative AI where it has one, else as
-`fleetpulse.` and the API's name. Text of people (command, error, metadata) is in the body only.
+`fleetpulse.` and the API's name. Text of people (command, error, metadata, messages) is in the body only.
 
-A record's time is when the request happened, as long as that is near to when it arrived. Otherwise it is the time
+Messages of recorded streams go without their payload, and are cut where they are longer than a store of logs takes
+a line. Those of the exporter's own chat, which are between people, are not sent.
+
+A record's time is when the thing happened, as long as that is near to when it arrived. Otherwise it is the time
 of arrival, and the body has the other: stores of logs such as Loki refuse, for ever, a record that lies far behind
 or ahead of those it got before.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ScopeLogs, SeverityNumber
 
 import fleetpulse
-from fleetpulse.journal import AlertRow, Numbered, RequestRow, Row
+from fleetpulse.journal import AlertRow, MessageRow, Numbered, RequestRow, Row
+from fleetpulse.journal.conversations import CHAT
 from fleetpulse.otlp.scope import SIGNALS_SCOPE
 
 REQUEST_EVENT = "fleetpulse.request"
 ALERT_EVENT = "fleetpulse.alert"
+MESSAGE_EVENT = "fleetpulse.message"
 LATE_SECONDS = 1_800.0  # half of what Loki allows a record to lie behind the newest of its stream, by default
 EARLY_SECONDS = 300.0  # half of what Loki allows a record to lie ahead, by default
+MESSAGE_CHARACTERS = 32_768  # of a text; even where JSON writes each in six bytes, Loki takes the line
 ATTRIBUTE_BYTES = 1_024  # of one record, about: what it is besides its body
 NANOSECONDS = 1_000_000_000
 TRACE_ID = re.compile(r"(?!0{32})[0-9a-fA-F]{32}")
@@ -55,15 +61,16 @@ OF_ALERTS = {"critical": ERROR, "warning": WARN}
 
 
 class Batch(NamedTuple):
-    """Records on their way: the encoded request, how many it holds, and the id of the last row of them.
+    """Records on their way: the encoded request, how many it holds, and the id of the last row it speaks for.
 
-    `full` is whether there was no room for more.
+    `full` is whether there was no room for more, `passed` how many of the rows are of a sort that is not sent.
     """
 
     body: bytes
     records: int
     upto: int
     full: bool
+    passed: int = 0
 
 
 def encode(rows: Sequence[Numbered], resource: Mapping[str, str], most_bytes: int, most_rows: int) -> Batch:
@@ -73,31 +80,40 @@ def encode(rows: Sequence[Numbered], resource: Mapping[str, str], most_bytes: in
     _attach(logs.resource.attributes, resource)
     scope = logs.scope_logs.add()
     scope.scope.name, scope.scope.version = SIGNALS_SCOPE, fleetpulse.__version__
-    size = records = 0
-    for each in rows:
+    done = _fill(scope, rows, most_bytes)
+    records = len(scope.log_records)
+    full = done < len(rows) or done >= most_rows
+    return Batch(request.SerializeToString(), records, rows[done - 1].number, full, done - records)
+
+
+def _fill(scope: ScopeLogs, rows: Sequence[Numbered], most_bytes: int) -> int:
+    """Adds the records that there is room for; how many rows are done with, sent or not."""
+    size = 0
+    for done, each in enumerate(rows):
         made = record(each.row)
+        if made is None:
+            continue
         size += len(made.body.string_value.encode()) + ATTRIBUTE_BYTES
-        if records and size > most_bytes:
-            break
+        if scope.log_records and size > most_bytes:
+            return done
         scope.log_records.append(made)
-        records += 1
-    full = records < len(rows) or records >= most_rows
-    return Batch(request.SerializeToString(), records, rows[records - 1].number, full)
+    return len(rows)
 
 
-def record(row: Row) -> LogRecord:
-    """The log record of one row; raises TypeError for a kind that is not sent."""
+def record(row: Row) -> LogRecord | None:
+    """The log record of a row, None for a message of the own chat; raises TypeError for a kind that is not sent."""
     if isinstance(row, AlertRow):
         return _alert(row)
     if isinstance(row, RequestRow):
         return _request(row)
+    if isinstance(row, MessageRow):
+        return None if row.stream == CHAT else _message(row)
     raise TypeError(f"{type(row).__name__} is not sent as a log record")
 
 
 def _request(row: RequestRow) -> LogRecord:
     ended_well = row.status == "success"
-    made = _record(REQUEST_EVENT, INFO if ended_well else ERROR, _when(row), row.received_at)
-    made.body.string_value = orjson.dumps(row.as_json()).decode()
+    made = _record(REQUEST_EVENT, row.as_json(), INFO if ended_well else ERROR, _when(row), row.received_at)
     made.trace_id, made.span_id = _span_of(row)
     _attach(
         made.attributes,
@@ -126,8 +142,7 @@ def _request(row: RequestRow) -> LogRecord:
 
 def _alert(row: AlertRow) -> LogRecord:
     severity = OF_ALERTS.get(row.severity, INFO) if row.status == "firing" else INFO
-    made = _record(ALERT_EVENT, severity, row.received_at, row.received_at)
-    made.body.string_value = orjson.dumps(row.as_json()).decode()
+    made = _record(ALERT_EVENT, row.as_json(), severity, row.received_at, row.received_at)
     _attach(
         made.attributes,
         {
@@ -141,8 +156,28 @@ def _alert(row: AlertRow) -> LogRecord:
     return made
 
 
-def _record(event: str, severity: Severity, when: float, received: float) -> LogRecord:
+def _message(row: MessageRow) -> LogRecord:
+    shown = row._replace(text=row.text[:MESSAGE_CHARACTERS]).as_json()
+    made = _record(MESSAGE_EVENT, shown, INFO, _when(row), row.received_at)
+    _attach(
+        made.attributes,
+        {
+            "event.name": MESSAGE_EVENT,
+            "fleetpulse.message_id": row.message_id,
+            "fleetpulse.stream": row.stream,
+            "fleetpulse.kind": row.kind,
+            "fleetpulse.room": row.session_id,
+            "fleetpulse.rules": row.rules and row.rules.strip(","),
+            "fleetpulse.text_length": len(row.text) if len(row.text) > MESSAGE_CHARACTERS else None,
+            "user.id": row.user_id or None,
+        },
+    )
+    return made
+
+
+def _record(event: str, body: Mapping[str, Any], severity: Severity, when: float, received: float) -> LogRecord:
     return LogRecord(
+        body=AnyValue(string_value=orjson.dumps(body).decode()),
         time_unix_nano=int(when * NANOSECONDS),
         observed_time_unix_nano=int(received * NANOSECONDS),
         severity_number=severity.number,
@@ -160,7 +195,7 @@ def _span_of(row: RequestRow) -> tuple[bytes, bytes]:
     return bytes.fromhex(row.trace_id), bytes.fromhex(span) if known else b""
 
 
-def _when(row: RequestRow) -> float:
+def _when(row: RequestRow | MessageRow) -> float:
     happened = row.received_at if row.timestamp is None else row.timestamp
     near = row.received_at - LATE_SECONDS <= happened <= row.received_at + EARLY_SECONDS
     return happened if near else row.received_at

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from fleetpulse.journal import MESSAGES, Journal, MessageRow
-from fleetpulse.journal.conversations import before_last, message_by_id, messages_before
+from fleetpulse.journal.conversations import CHAT, before_last, message_by_id, messages_before
 from fleetpulse.journal.receipts import Fate, Sent, fates
 
 END = 2**62
@@ -50,7 +50,7 @@ class Archive:
         """The position after which a session's last `count` messages come."""
         if not count:
             return self._journal.newest_id(MESSAGES)
-        return max(before_last(self._reader, session_id, count), self._journal.oldest_id(MESSAGES) - 1)
+        return max(before_last(self._reader, session_id, count), self._journal.floor_of(CHAT))
 
     async def page(self, session_id: str, limit: int, before: int | None, text: str | None) -> Conversation:
         """A page of a session's messages, those that hold `text` where it is given."""

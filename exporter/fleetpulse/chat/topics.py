@@ -16,7 +16,7 @@ from fleetpulse.journal.history import CHAT_STREAM, INBOX_STREAM, JournalHistory
 from fleetpulse.live import EVENT, STATE, Hub
 
 CHAT, INBOX, BROADCASTS, SIGNS, MONITOR = "chat", "inbox", "broadcasts", "signs", "monitor"
-BROADCAST_STREAM = Stream(BROADCASTS, MESSAGES, "message_id", only=("recipient", "*"))
+BROADCAST_STREAM = Stream(BROADCASTS, MESSAGES, "message_id", only=("recipient", "*"), kept_as=CHAT)
 STREAMS = {MESSAGES: (CHAT_STREAM, BROADCAST_STREAM), MAILBOX: (INBOX_STREAM,)}
 Show = Callable[[str], Sequence[Any]]
 

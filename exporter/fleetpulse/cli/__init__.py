@@ -15,6 +15,7 @@ try:
     from fleetpulse.cli import (
         agent,
         alerting,
+        backup,
         check,
         demo,
         live,
@@ -78,6 +79,8 @@ app.command()(price.price)
 app.command()(notify.notify)
 app.command()(check.check)
 app.add_typer(tap.app)
+app.command()(backup.restore)
+app.add_typer(backup.app)
 app.add_typer(token.app)
 app.add_typer(alerting.app)
 

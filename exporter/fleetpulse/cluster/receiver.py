@@ -176,16 +176,21 @@ class Receiver:
     def _take(self, stream: _Stream, batch: Batch) -> None:
         if batch.upto <= stream.top:
             return
-        rows = [each for each in batch.rows if each.number > stream.top]
-        first = rows[0].number if rows else batch.upto + 1
-        if first > stream.top + 1:
-            self._lost[batch.table.name].inc(first - 1 - stream.top)
+        for rows in _runs([each for each in batch.rows if each.number > stream.top]):
+            self._pass_hole(stream, batch, rows[0].number - 1)
+            stream.top = rows[-1].number
             for taker in self._takers:
-                taker.follow(batch.table, batch.epoch, first - 1)
-        stream.top = batch.upto
-        for taker in self._takers if rows else ():
-            taker.publish(batch.table, batch.epoch, rows)
+                taker.publish(batch.table, batch.epoch, rows)
+        self._pass_hole(stream, batch, batch.upto)
         self._settle(stream, batch.epoch)
+
+    def _pass_hole(self, stream: _Stream, batch: Batch, upto: int) -> None:
+        """Goes on to an id; the rows before it that have not come are gone, and listeners are told."""
+        if upto > stream.top:
+            self._lost[batch.table.name].inc(upto - stream.top)
+            for taker in self._takers:
+                taker.follow(batch.table, batch.epoch, upto)
+            stream.top = upto
 
     def _settle(self, stream: _Stream, epoch: str) -> None:
         if stream.old and stream.top >= stream.old:
@@ -217,3 +222,14 @@ class Receiver:
     def _lag(self, name: str) -> int:
         streams = (origin.streams.get(name) for origin in self._origins.values())
         return sum(stream.lag for stream in streams if stream is not None)
+
+
+def _runs(rows: Sequence[Numbered]) -> list[list[Numbered]]:
+    """The rows, cut where ids are missing between them."""
+    runs: list[list[Numbered]] = []
+    for row in rows:
+        if runs and row.number == runs[-1][-1].number + 1:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return runs

@@ -4,7 +4,7 @@ from fleetpulse.journal.accounts import AccountState, ForgetAccounts
 from fleetpulse.journal.following import Numbered, Page, newest_id, oldest_id, received_after, rows_after
 from fleetpulse.journal.history import History, JournalHistory, Stored, Stream
 from fleetpulse.journal.journal import ALERTS, REQUESTS, Journal
-from fleetpulse.journal.notes import SaveNote, read_note
+from fleetpulse.journal.notes import read_note
 from fleetpulse.journal.retention import Retention
 from fleetpulse.journal.rows import (
     ACTIVITIES,
@@ -23,7 +23,7 @@ from fleetpulse.journal.rows import (
 )
 from fleetpulse.journal.spending import Scope, Spent, spent_since
 from fleetpulse.journal.totals import Changes, Deltas, Key, Total
-from fleetpulse.journal.writes import Adjustment, AgentState, Outcome, SaveAgents
+from fleetpulse.journal.writes import Adjustment, AgentState, Outcome, SaveAgents, SaveNote
 
 __all__ = [
     "ACTIVITIES",

@@ -17,6 +17,7 @@ from fleetpulse import catalogue, config
 from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
 from fleetpulse.journal.accounts import AccountState, read_account, read_accounts
+from fleetpulse.journal.floors import floor_of, kept_rows
 from fleetpulse.journal.following import oldest_id
 from fleetpulse.journal.notes import read_note
 from fleetpulse.journal.rows import ALERTS, REQUESTS, TABLES, AlertRow, Row, Table
@@ -130,15 +131,11 @@ class Journal:
         return read_account(self._reader, account_id)
 
     def extent(self, table: Table) -> tuple[int, float | None]:
-        """How many rows a table keeps (ids have no holes but at the old end), and when its oldest was received."""
-        (first, last) = self._reader.execute(f"SELECT min(id), max(id) FROM {table.name}").fetchone()  # noqa: S608
-        if first is None:
-            return 0, None
-        (oldest,) = self._reader.execute(
-            f"SELECT received_at FROM {table.name} WHERE id = ?",  # noqa: S608
-            (first,),
+        """How many rows a table keeps, and when its oldest was received."""
+        first = self._reader.execute(
+            f"SELECT received_at FROM {table.name} ORDER BY id LIMIT 1"  # noqa: S608 - our own names
         ).fetchone()
-        return last - first + 1, oldest
+        return (0, None) if first is None else (kept_rows(self._reader, table), float(first[0]))
 
     def newest_id(self, table: Table) -> int:
         """The id of the newest row that a table ever had, 0 where there was none."""
@@ -148,6 +145,10 @@ class Journal:
     def oldest_id(self, table: Table) -> int:
         """The id of the oldest row that is kept, or of the next one to come."""
         return oldest_id(self._reader, table)
+
+    def floor_of(self, stream: str) -> int:
+        """The rows of a stream of messages with ids up to this one are gone for ever; 0 where none is."""
+        return floor_of(self._reader, stream)
 
     def used_bytes(self) -> int:
         """Bytes of pages in use, without free ones and without the write-ahead log."""

@@ -1,7 +1,8 @@
 """Retention: deletes the oldest rows by age and by size, a few at a time between ingest's own transactions.
 
-Each chunk is an ordinary write of the queue, so ingest waits for one chunk (milliseconds) at the most. Totals are
-not touched: they count all that was ever stored.
+Messages of streams with a time of their own (`journal.stream_days`) go first, then rows past the age of all. Each
+chunk is an ordinary write of the queue, so ingest waits for one chunk (milliseconds) at the most. Totals are not
+touched: they count all that was ever stored.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ from functools import partial
 from fleetpulse import catalogue, config
 from fleetpulse.errors import OverloadedError
 from fleetpulse.instruments import Instruments
+from fleetpulse.journal.floors import DeleteOldestOf
 from fleetpulse.journal.journal import Journal
-from fleetpulse.journal.rows import KEPT, Table
-from fleetpulse.journal.writes import DeleteOldest, FreePages
+from fleetpulse.journal.rows import KEPT, MESSAGES, Table
+from fleetpulse.journal.writes import DeleteOldest, FreePages, Statement
 
 CHUNK_ROWS = 256
 PAUSE_SECONDS = 0.001  # at least, between chunks
@@ -53,7 +55,9 @@ class Retention:
             await asyncio.sleep(self._settings.retention_interval_seconds)
 
     async def once(self) -> None:
-        """One pass: too old first, then too large."""
+        """One pass: too old first, by stream and in all; then too large."""
+        for stream, days in self._settings.stream_days.items():
+            await _while_true(partial(self._delete_of, stream, self._clock() - days * DAY_SECONDS))
         cutoff = self._clock() - self._settings.retention_days * DAY_SECONDS
         for table in KEPT:
             await _while_true(partial(self._delete, table, cutoff))
@@ -71,8 +75,14 @@ class Retention:
         return bool(await self._journal.submit(FreePages(CHUNK_ROWS)))
 
     async def _delete(self, table: Table, before: float | None) -> bool:
-        deleted = await self._journal.submit(DeleteOldest(table, CHUNK_ROWS, before))
-        assert isinstance(deleted, int)  # noqa: S101 - what DeleteOldest returns
+        return await self._count(table, DeleteOldest(table, CHUNK_ROWS, before))
+
+    async def _delete_of(self, stream: str, before: float) -> bool:
+        return await self._count(MESSAGES, DeleteOldestOf(stream, CHUNK_ROWS, before))
+
+    async def _count(self, table: Table, deletion: Statement) -> bool:
+        deleted = await self._journal.submit(deletion)
+        assert isinstance(deleted, int)  # noqa: S101 - what these return
         self._deleted.labels(table.name).inc(deleted)
         return deleted > 0
 

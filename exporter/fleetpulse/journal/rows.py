@@ -208,6 +208,14 @@ EVENTS = Table("events", EventRow._fields, EventRow)
 MAILBOX = Table("mailbox", MailRow._fields, MailRow)
 KEPT = (REQUESTS, ALERTS, MESSAGES, ACTIVITIES, EVENTS)  # until retention deletes the oldest
 TABLES = (*KEPT, MAILBOX)
+KINDS = {  # what the signals of a table are called
+    REQUESTS: "request",
+    ALERTS: "alert",
+    MESSAGES: "message",
+    ACTIVITIES: "activity",
+    EVENTS: "event",
+    MAILBOX: "mail",
+}
 
 
 class DuplicateError(Exception):

@@ -7,6 +7,8 @@ off half-way leaves the old version, which the next start migrates again.
 
 import fcntl
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
@@ -342,6 +344,13 @@ def open_writer(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.C
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Nobody else writes the journal within, or begins to; raises ConfigError where somebody does already."""
+    with _lock(path):
+        yield
 
 
 def is_refusal(error: sqlite3.Error) -> bool:

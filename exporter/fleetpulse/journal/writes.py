@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fleetpulse.journal.floors import count_deleted
+from fleetpulse.journal.notes import keep_note
 from fleetpulse.journal.rows import Row, Table
 from fleetpulse.journal.totals import Deltas
 
@@ -43,6 +45,23 @@ class Adjustment:
 
     def run(self, _connection: sqlite3.Connection) -> None:
         """Writes nothing itself: the writer adds the increments to those of the transaction."""
+
+
+@dataclass(frozen=True)
+class SaveNote(Adjustment):
+    """Keeps a note, in one transaction with the totals that go with it: both are as old after any crash."""
+
+    name: str
+    value: bytes
+
+    @property
+    def size(self) -> int:
+        """None: a full queue is for rows."""
+        return 0
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Keeps the value; the writer adds the increments."""
+        keep_note(connection, self.name, self.value)
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class SaveAgents:
 
 @dataclass(frozen=True)
 class DeleteOldest:
-    """Deletes at most `limit` of the oldest rows; with `before`, only those received before then.
+    """Deletes at most `limit` of the oldest rows; with `before`, only those received before then (Unix seconds).
 
     The result is how many were deleted.
     """
@@ -119,11 +138,13 @@ class DeleteOldest:
     def run(self, connection: sqlite3.Connection) -> int:
         """Deletes by id, which grows with time."""
         name = self.table.name
-        return connection.execute(
+        deleted = connection.execute(
             f"DELETE FROM {name} WHERE id IN (SELECT id FROM {name} ORDER BY id LIMIT ?) "  # noqa: S608 - our names
             "AND (? IS NULL OR received_at < ?)",
             (self.limit, self.before, self.before),
         ).rowcount
+        count_deleted(connection, self.table, deleted)
+        return deleted
 
 
 @dataclass(frozen=True)

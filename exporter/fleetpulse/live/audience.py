@@ -214,7 +214,7 @@ class Audience:
             gone = origin.floor
             if origin is topic.own and topic.family.history is not None:
                 behind = seen[origin.epoch] < gone
-                gone = min(gone, topic.family.history.floor())
+                gone = min(gone, topic.family.history.floor(topic.name))
             if seen[origin.epoch] < gone:
                 lost += self._lost(origin.epoch, seen[origin.epoch], gone)
                 seen[origin.epoch] = gone

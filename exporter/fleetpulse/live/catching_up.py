@@ -213,7 +213,7 @@ class CatchUp:
             return
         topic = subscription.audience.topic
         frames = self._gap(subscription, topic.own, after, min(page.floor, upto))
-        messages = [topic.message(row, row.offset) for row in page.rows]
+        messages = topic.recalled(page)
         reached = page.upto
         if messages:
             batch = pick(topic.family.policy, messages, self._chunk)
@@ -222,7 +222,7 @@ class CatchUp:
                 reached = batch.end
         subscription.seen[topic.epoch] = max(subscription.seen[topic.epoch], reached)
         subscription.cursor = topic.first - 1
-        if reached == topic.own.floor and page.floor <= after:
+        if reached == topic.own.floor and page.floor <= after and not page.gone:
             self._put_back(topic, page, after)
         _write(subscription, frames)
 

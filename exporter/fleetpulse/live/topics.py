@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fleetpulse.auth import Principal
 from fleetpulse.errors import NotFoundError, OverloadedError
-from fleetpulse.live.history import History, Stored
+from fleetpulse.live.history import History, Page, Stored
 from fleetpulse.live.messages import Hole, Mark, Message
 
 if TYPE_CHECKING:
@@ -170,6 +171,12 @@ class Topic:
         origin = row.topics[0] if row.topics and self.name == self.family.name else None
         key = row.key if origin is None or row.key is None else f"{origin.partition('/')[2]}/{row.key}"
         return Message(row.offset, at if row.at is None else row.at, "event", key, row.data, origin, seq, epoch)
+
+    def recalled(self, page: Page) -> list[Message]:
+        """What was read back, in order, numbered by its offsets: rows, and holes where there are none any more."""
+        holes: list[Message] = [Hole(*gone, 0.0, gone.offset, self.epoch) for gone in page.gone]
+        messages = [self.message(row, row.offset) for row in page.rows]
+        return sorted([*messages, *holes], key=attrgetter("offset")) if holes else messages
 
     def skip(self, stream: Origin, begin: int, offset: int, *, at: float, keep: int) -> None:
         """Notes that another replica's rows `begin` to `offset` will not come: a hole in its stream."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from fleetpulse.journal import Journal
-from fleetpulse.journal.notes import SaveNote, read_note
+from fleetpulse.journal.notes import read_note
+from fleetpulse.journal.writes import SaveNote
 from fleetpulse.query.periods import Kind
 
 NOTE = "reports"

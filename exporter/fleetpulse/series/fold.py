@@ -13,8 +13,7 @@ from fleetpulse.config import Budget, Limits, Scope
 from fleetpulse.journal.rows import (
     ACTIVITIES,
     ALERTS,
-    EVENTS,
-    MAILBOX,
+    KINDS,
     MESSAGES,
     REQUESTS,
     ActivityRow,
@@ -31,14 +30,6 @@ from fleetpulse.series.labels import LabelCaps
 from fleetpulse.series.messages import fold_messages
 
 NO_MODEL = "none"
-KINDS = {  # what the signals of a table are called
-    REQUESTS: "request",
-    ALERTS: "alert",
-    MESSAGES: "message",
-    ACTIVITIES: "activity",
-    EVENTS: "event",
-    MAILBOX: "mail",
-}
 RECEIVED_AT = attrgetter("received_at")
 BOUNDS = catalogue.REQUEST_DURATION.buckets
 LE = les(catalogue.REQUEST_DURATION)

@@ -52,6 +52,8 @@ def test_every_commented_example_is_valid_once_uncommented(tmp_path: Path) -> No
         ("alertname=UnpricedRequests severity=warning alert_type=cost model=m", "fleetpulse,people"),
         ("alertname=AgentSilent severity=warning pool_id=p", "fleetpulse,people"),
         ("alertname=LabelCapReached severity=info", "fleetpulse,nobody"),
+        ("alertname=TapKeyword severity=critical alert_type=stream stream=s rule=r", "fleetpulse,people"),
+        ("alertname=TapKeyword severity=info alert_type=stream stream=s rule=r", "fleetpulse,nobody"),
         ("alertname=Watchdog severity=none", "watchdog"),
         ("alertname=SomebodyElses", "fleetpulse,people"),
         ("alertname=Notification severity=info channel=email", "people"),
@@ -68,6 +70,17 @@ def test_inhibitions_compare_only_labels_that_their_alerts_have() -> None:
     for rule in yaml.safe_load(NATIVE.read_text())["inhibit_rules"]:
         equal = set(rule.get("equal", ()))
         assert equal <= known or ("alertname" in equal and 'alertname != "Notification"' in rule["source_matchers"])
+
+
+def test_one_rule_of_a_stream_does_not_keep_another_quiet() -> None:
+    """TapKeyword is as grave as its rule: critical for one must not hide the warning for another."""
+    rules = yaml.safe_load(NATIVE.read_text())["inhibit_rules"]
+    (general,) = (each["equal"] for each in rules if "alertname" in each.get("equal", ()))
+    assert {"stream", "rule"} <= set(general)
+
+
+def test_a_message_is_about_one_stream() -> None:
+    assert "stream" in yaml.safe_load(NATIVE.read_text())["route"]["group_by"]
 
 
 @pytest.mark.parametrize("period", ["day", "week", "month"])

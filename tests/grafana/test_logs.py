@@ -5,19 +5,32 @@ import re
 from typing import Any
 
 import pytest
+from grafana.builder import messages
 from grafana.builder.logs import COLUMNS, LOKI_UID, errors, recent_requests
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from tests.grafana.test_provisioning import load
-from tests.journal.stand import request
+from tests.journal.stand import recorded, request
 from tests.sinks.collector import plain
 
+from fleetpulse.journal import Row
 from fleetpulse.sinks.records import record
 
-PANELS: list[dict[str, Any]] = [
-    json.loads(json.dumps(panel, cls=JSONEncoder)) for panel in (recent_requests(), *errors())
-]
+
+def shown(*panels: Any) -> list[dict[str, Any]]:
+    """Panels as Grafana gets them."""
+    return [json.loads(json.dumps(panel, cls=JSONEncoder)) for panel in panels]
+
+
+PANELS = shown(recent_requests(), *errors())
 ROW = request("r", provider="p", session_id="s", account_id="a", status="error", error="gave up")
+MESSAGE = recorded(1, rules=",urgent,")
+OF_MESSAGES = shown(messages.recent_messages(), messages.rule_hits())
+ALL = [*((panel, ROW) for panel in PANELS), *((panel, MESSAGE) for panel in OF_MESSAGES)]
+every_panel = pytest.mark.parametrize(("panel", "row"), ALL, ids=[panel["title"] for panel, _ in ALL])
 each_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+tables = pytest.mark.parametrize(
+    ("panel", "columns", "lines"), [(PANELS[0], COLUMNS, 50), (OF_MESSAGES[0], messages.COLUMNS, 100)]
+)
 OF_LOKI = {"service_name", "severity_text"}  # it makes these of the resource and of the record's own fields
 
 
@@ -27,7 +40,7 @@ def query(panel: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@each_panel
+@pytest.mark.parametrize("panel", [*PANELS, *OF_MESSAGES], ids=lambda panel: panel["title"])
 def test_the_provisioned_loki_is_asked(panel: dict[str, Any]) -> None:
     here = {"type": "loki", "uid": LOKI_UID}
     assert panel["datasource"] == query(panel)["datasource"] == here
@@ -36,10 +49,12 @@ def test_the_provisioned_loki_is_asked(panel: dict[str, Any]) -> None:
     assert panel["fieldConfig"]["defaults"]["noValue"]
 
 
-@each_panel
-def test_queries_name_only_what_the_exporter_sends(panel: dict[str, Any]) -> None:
+@every_panel
+def test_queries_name_only_what_the_exporter_sends(panel: dict[str, Any], row: Row) -> None:
     expr = query(panel)["expr"]
-    sent = {name.replace(".", "_") for name in plain(record(ROW).attributes)} | OF_LOKI
+    made_of_it = record(row)
+    assert made_of_it is not None
+    sent = {name.replace(".", "_") for name in plain(made_of_it.attributes)} | OF_LOKI
     made = set(re.findall(r"label_format (\w+)=", expr))
     filtered = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expr.partition("| json")[0]))
     shown = set(re.findall(r"\{\{(?:if |default \"none\" )?\.(\w+)\}\}", expr)) | set(
@@ -47,7 +62,7 @@ def test_queries_name_only_what_the_exporter_sends(panel: dict[str, Any]) -> Non
     )
     assert filtered <= sent | made
     assert shown <= sent | set(re.findall(r"(\w+)=\"\w+\"", expr.partition("| json")[2]))
-    assert 'event_name="fleetpulse.request"' in expr
+    assert f'event_name="{made_of_it.event_name}"' in expr
 
 
 @each_panel
@@ -58,15 +73,23 @@ def test_the_dashboards_variables_filter(panel: dict[str, Any]) -> None:
     assert set(re.findall(r"\$(\w+)", expr)) <= {"source", "model", "__interval"}
 
 
+@pytest.mark.parametrize("panel", OF_MESSAGES, ids=lambda panel: panel["title"])
+def test_messages_are_those_of_the_chosen_streams(panel: dict[str, Any]) -> None:
+    assert 'fleetpulse_stream=~"$stream"' in query(panel)["expr"]
+
+
 def test_every_column_is_a_field_of_the_api() -> None:
     assert set(COLUMNS) <= set(ROW.as_json())
+    assert set(messages.COLUMNS) <= set(MESSAGE.as_json())
 
 
-def test_the_table_has_fifty_rows_and_named_columns() -> None:
-    panel = PANELS[0]
-    assert query(panel)["maxLines"] == 50
+@tables
+def test_a_table_has_so_many_rows_and_named_columns(
+    panel: dict[str, Any], columns: dict[str, str], lines: int
+) -> None:
+    assert query(panel)["maxLines"] == lines
     organized = panel["transformations"][-1]
     assert organized["id"] == "organize"
-    assert organized["options"]["renameByName"] == COLUMNS
-    assert sorted(organized["options"]["indexByName"].values()) == list(range(len(COLUMNS)))
-    assert {each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]} <= set(COLUMNS.values())
+    assert organized["options"]["renameByName"] == columns
+    assert sorted(organized["options"]["indexByName"].values()) == list(range(len(columns)))
+    assert {each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]} <= set(columns.values())

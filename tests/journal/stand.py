@@ -16,7 +16,7 @@ from fleetpulse.catalogue import Metric
 from fleetpulse.config import Budget, Limits
 from fleetpulse.config import Journal as JournalSettings
 from fleetpulse.instruments import Instruments
-from fleetpulse.journal import REQUESTS, AlertRow, Journal, RequestRow, Row, Table
+from fleetpulse.journal import REQUESTS, AlertRow, Journal, MessageRow, RequestRow, Row, Table
 from fleetpulse.journal.totals import Deltas, Key
 from fleetpulse.journal.writer import Fold
 from fleetpulse.series.fold import SeriesFold
@@ -74,6 +74,25 @@ def alert(fingerprint: str, status: str = "firing", **fields: Any) -> AlertRow:
         labels=json.dumps({"alertname": "BudgetExceeded"}),
         annotations="{}",
         generator_url="",
+    )
+    return plain._replace(**fields)
+
+
+def recorded(number: int, **fields: Any) -> MessageRow:
+    """A message of a recorded stream."""
+    plain = MessageRow(
+        message_id=f"live/c1/{number}",
+        received_at=NOW,
+        timestamp=None,
+        stream="live",
+        kind="message",
+        session_id="lobby",
+        user_id="u1",
+        text="hello",
+        opcode=1,
+        size=40,
+        clock=1.5,
+        connection="c1",
     )
     return plain._replace(**fields)
 

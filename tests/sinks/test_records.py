@@ -3,19 +3,27 @@ from collections.abc import Sequence
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
-from tests.journal.stand import NOW, alert, request
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from tests.journal.stand import NOW, alert, recorded, request
 from tests.sinks.collector import plain
 
 import fleetpulse
-from fleetpulse.journal import Numbered, RequestRow
-from fleetpulse.sinks.records import Batch, encode, record
+from fleetpulse.journal import Numbered, Row
+from fleetpulse.sinks import records
+from fleetpulse.sinks.records import MESSAGE_CHARACTERS, Batch, encode
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-def numbered(rows: Sequence[RequestRow]) -> list[Numbered]:
+def numbered(rows: Sequence[Row]) -> list[Numbered]:
     return [Numbered(number, row) for number, row in enumerate(rows, start=11)]
+
+
+def record(row: Row) -> LogRecord:
+    """That of a row which is sent."""
+    made = records.record(row)
+    assert made is not None
+    return made
 
 
 def sent(batch: Batch) -> ExportLogsServiceRequest:
@@ -125,6 +133,53 @@ def test_an_alert(status: str, severity: str, text: str) -> None:
         "fleetpulse.severity": severity,
         "fleetpulse.fingerprint": "f1",
     }
+
+
+def test_a_recorded_message_goes_without_its_payload() -> None:
+    row = recorded(1, text="紧急: 停机", raw='{"text": "紧急: 停机"}', rules=",urgent,boss,", timestamp=NOW - 3)
+    made = record(row)
+    assert (made.event_name, made.severity_text) == ("fleetpulse.message", "INFO")
+    assert json.loads(made.body.string_value) == row.as_json()
+    assert "raw" not in json.loads(made.body.string_value)
+    assert "紧急" in made.body.string_value
+    assert made.time_unix_nano == int((NOW - 3) * 1e9)
+    assert plain(made.attributes) == {
+        "event.name": "fleetpulse.message",
+        "fleetpulse.message_id": "live/c1/1",
+        "fleetpulse.stream": "live",
+        "fleetpulse.kind": "message",
+        "fleetpulse.room": "lobby",
+        "fleetpulse.rules": "urgent,boss",
+        "user.id": "u1",
+    }
+
+
+def test_of_a_message_from_nobody_to_nowhere_that_is_left_out() -> None:
+    names = plain(record(recorded(1, user_id="", session_id=None)).attributes)
+    assert names.keys().isdisjoint({"user.id", "fleetpulse.room", "fleetpulse.rules", "fleetpulse.text_length"})
+
+
+@pytest.mark.parametrize("character", ["x", "天", "\x01", "😀"])
+def test_a_text_that_a_store_of_logs_would_refuse_is_cut_and_says_so(character: str) -> None:
+    made = record(recorded(1, text=character * 500_000))
+    assert json.loads(made.body.string_value)["text"] == character * MESSAGE_CHARACTERS
+    assert plain(made.attributes)["fleetpulse.text_length"] == 500_000
+    assert len(made.body.string_value.encode()) < 256 * 2**10
+    assert "fleetpulse.text_length" not in plain(record(recorded(1, text="x" * MESSAGE_CHARACTERS)).attributes)
+
+
+def test_messages_of_the_own_chat_are_passed_over() -> None:
+    rows = [recorded(1, stream="chat"), recorded(2), recorded(3, stream="chat")]
+    batch = encode(numbered(rows), {}, 2**20, 512)
+    assert (batch.records, batch.passed, batch.upto, batch.full) == (1, 2, 13, False)
+    nothing = encode(numbered(rows[:1]), {}, 2**20, 1)
+    assert (nothing.records, nothing.passed, nothing.upto, nothing.full) == (0, 1, 11, True)
+
+
+def test_a_row_for_which_there_is_no_room_is_not_passed_over() -> None:
+    rows = [recorded(1, stream="chat"), recorded(2, text="x" * 8_000), recorded(3, text="x" * 8_000)]
+    batch = encode(numbered(rows), {}, 10_000, 512)
+    assert (batch.records, batch.passed, batch.upto, batch.full) == (1, 1, 12, True)
 
 
 def test_a_batch_says_who_sends_and_what_it_is() -> None:

@@ -9,7 +9,8 @@ from fleetpulse.config.alerting import Alerting
 
 # What an alert can be about. `alertname` is among them: without it, a critical alert would hide every warning.
 THING = (
-    "alertname", "job", "instance", "source", "model", "budget", "pool_id", "agent_id", "account_id", "team"
+    "alertname", "job", "instance", "source", "model", "budget", "pool_id", "agent_id", "account_id", "stream",
+    "rule", "team",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def _own() -> list[dict[str, Any]]:
         _rule(('alertname = "ExporterDown"',), ('alertname = "AlertmanagerWebhookFailing"',)),
         _rule(
             ('alertname = "JournalNotWritable"',),
-            ('alertname =~ "JournalQueueNearLimit|IngestRefusing"',),
+            ('alertname =~ "JournalQueueNearLimit|IngestRefusing|TapBehind"',),
             "job",
             "instance",
         ),

@@ -52,7 +52,7 @@ def tree(settings: Alerting) -> Node:
     """The whole tree."""
     return {
         "receiver": NOBODY if settings.names else PEOPLE,
-        "group_by": ["alertname", "pool_id"],
+        "group_by": ["alertname", "pool_id", "stream"],
         "routes": [_watchdog(), _notifications(settings), _exporter(), *_people(settings)],
     }
 
@@ -136,7 +136,7 @@ def _notices(names: Sequence[str], channel: str) -> list[str]:
 
 # People -------------------------------------------------------------------------------------------------------
 def _people(settings: Alerting) -> Iterator[Node]:
-    """The routes of the settings, then everyone else: one message for an alert and pool."""
+    """The routes of the settings, then everyone else: one message for an alert and pool or stream."""
     for route in settings.routes:
         inner = {"routes": list(_paced(settings, route.receivers, route))}
         yield {"matchers": _matchers(route)} | inner | ({"continue": True} if route.go_on else {})

@@ -70,7 +70,7 @@ def _compiled(text: str) -> "JSONPath":
         path = environment.compile(text)
         kinds = Counter(token.kind for token in environment.lexer.tokenize(text))
     except (JSONPathError, RecursionError) as error:
-        raise ValueError(f"{text!r} is no JSONPath: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{text!r} is no JSONPath: {error.args[0]}") from error
     if isinstance(path, CompoundJSONPath):
         raise ValueError(f"{text!r} is several paths: give them one by one")  # noqa: TRY004 - of the right type
     for kind, (what, most) in MOST.items():

@@ -75,7 +75,7 @@ class Reader:
         """What a message says; never raises."""
         try:
             understood = self.open(frame)
-            return Reading("binary", NOBODY, "") if understood is None else self._read(frame, understood)
+            return Reading("binary", NOBODY, "") if understood is None else self.read(frame, understood)
         except Exception:  # a stranger's message must not end the recording
             log.exception("a message could not be read")
             return Reading("binary" if frame.opcode == BINARY else "raw", NOBODY, "")
@@ -91,7 +91,8 @@ class Reader:
                 return Understood(payload, preset, opened)
         return Understood(payload, RAW, Opened(document))
 
-    def _read(self, frame: Frame, understood: Understood) -> Reading:
+    def read(self, frame: Frame, understood: Understood) -> Reading:
+        """What a message says that `open` has opened."""
         payload, preset, opened = understood
         document, inner, wide = opened.document, understood.inner, understood.wide
         own, known = self.own, fields_of(preset.name)

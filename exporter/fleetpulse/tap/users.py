@@ -2,8 +2,8 @@
 
 Bounded whatever strangers call themselves. Of each stream the users of the last `tap.active_seconds` are counted
 one by one, up to a cap (ACTIVE users over all streams); past it the figure stays at the cap. Messages of the day
-are counted by a frequent-items sketch: exact for up to TRACKED users, past it off by less than 1/400 of the sum. A day
-begins at midnight of the configured time zone.
+are counted by a frequent-items sketch: exact for up to TRACKED users, past it off by less than 1/400 of the sum. A
+day begins at midnight of the configured time zone.
 
 Everything here lives on the event loop. After a start the day's rows are read once more, the newest RESTORED_ROWS
 of them, and until that is done no figure is shown.

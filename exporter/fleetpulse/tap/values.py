@@ -76,8 +76,8 @@ def as_time(value: Any) -> float | None:
 
 def _of_number(number: float) -> float | None:
     for below, unit in UNITS:
-        if 0 < number < below:
-            return number / unit
+        if 1 <= number < below:
+            return round(number / unit, 6)
     return None
 
 

@@ -24,6 +24,7 @@ from fleetpulse.web.guard import Guard
 from fleetpulse.web.ingest import IngestEndpoints
 from fleetpulse.web.landing import LandingEndpoints, Sources
 from fleetpulse.web.live import LiveEndpoints
+from fleetpulse.web.messages import MessageEndpoints
 from fleetpulse.web.ops import OpsEndpoints
 from fleetpulse.web.otlp import OtlpEndpoints
 from fleetpulse.web.pages import StaticEndpoints
@@ -54,6 +55,7 @@ class Door:
         self.entry = Entry(guard, core.instruments, RequestSpans(outlets.tracer) if outlets.tracer else None)
         self.ops = OpsEndpoints(core.exposition, core.journal)
         self.requests = RequestEndpoints(desk.logs, desk.statistics.zone)
+        self.messages = MessageEndpoints(desk.messages, desk.statistics.zone, core.settings.tap.streams)
         landing = _landing(core, desk, guard, lambda: self.ops.ready)
         groups: tuple[Endpoints, ...] = (
             self.ops,
@@ -63,6 +65,7 @@ class Door:
             *_writing(core, guard),
             *_reading(core, desk),
             self.requests,
+            self.messages,
             landing,
             StaticEndpoints(),
         )

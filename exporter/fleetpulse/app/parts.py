@@ -57,6 +57,7 @@ def build(settings: Settings) -> Parts:
         desk.repricing,
         *desk.indexers,
         door.requests,
+        door.messages,
         notifications,
         administration,
         make_stats(core, cluster),

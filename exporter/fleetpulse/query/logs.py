@@ -6,6 +6,7 @@ deleted meanwhile neither repeat nor hide others.
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from typing import Generic
 
@@ -45,8 +46,9 @@ class Logs(Generic[R]):
         Raises OverloadedError, before the first part, where too many exports run.
         """
         with self.room.export():
-            async for part in self.parts(wanted, encode):
-                yield part
+            async with aclosing(self.parts(wanted, encode)) as parts:
+                async for part in parts:
+                    yield part
 
     async def parts(self, wanted: Filter[R], encode: Encode[R]) -> AsyncGenerator[bytes, None]:
         """The parts of an export that holds its place already."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from fleetpulse import catalogue
 from fleetpulse.query.messages import CHAT
 from fleetpulse.query.room import ReadingRoom
 from fleetpulse.query.windows import QUARTER_SECONDS, midnight
@@ -34,7 +35,8 @@ class Speaker(NamedTuple):
 class MessageStats:
     """`days` and `hours` (of the day, 0 to 23) are of the last days, by local time; users are those of today.
 
-    `complete`: every user of today is counted.
+    `complete`: every user of today is counted. `kinds` are streams and kinds as series have them: past the label's
+    cap they are `other`.
     """
 
     total: int
@@ -45,6 +47,7 @@ class MessageStats:
     hours: Sequence[int]
     top: Sequence[Speaker]
     streams: Sequence[tuple[str, int]]
+    kinds: Sequence[tuple[str, str, int]]
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ async def message_stats(room: ReadingRoom, asked: Asked) -> MessageStats:
     return await room.in_turn(read)
 
 
+async def recorded_streams(room: ReadingRoom) -> list[str]:
+    """The streams that were ever recorded, by name. Raises OverloadedError."""
+
+    def read() -> list[str]:
+        with room.leases.lease() as journal:
+            found = journal.execute("SELECT DISTINCT stream FROM message_quarters ORDER BY 1")
+            return [stream for (stream,) in found if stream != CHAT]
+
+    return await room.in_turn(read)
+
+
 def _read(journal: sqlite3.Connection, asked: Asked) -> MessageStats:
     streams = _streams(journal, asked)
     days, hours = _by_time(journal, asked)
@@ -95,6 +109,7 @@ def _read(journal: sqlite3.Connection, asked: Asked) -> MessageStats:
         hours=hours,
         top=top,
         streams=streams,
+        kinds=_kinds(journal, asked),
     )
 
 
@@ -104,6 +119,16 @@ def _streams(journal: sqlite3.Connection, asked: Asked) -> list[tuple[str, int]]
         "GROUP BY stream ORDER BY 2 DESC, 1",
         (asked.stream,),
     ).fetchall()
+
+
+def _kinds(journal: sqlite3.Connection, asked: Asked) -> list[tuple[str, str, int]]:
+    """The durable counters of the series."""
+    found = journal.execute(
+        "SELECT labels ->> 0, labels ->> 1, CAST(value AS INTEGER) FROM totals "
+        "WHERE metric = ?1 AND (?2 IS NULL OR labels ->> 0 = ?2) ORDER BY 1, 3 DESC, 2",
+        (catalogue.CHAT_MESSAGES.name, asked.stream),
+    )
+    return found.fetchall()
 
 
 def _by_time(journal: sqlite3.Connection, asked: Asked) -> tuple[list[tuple[str, int]], list[int]]:

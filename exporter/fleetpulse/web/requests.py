@@ -11,41 +11,40 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from fleetpulse.auth import Role
-from fleetpulse.errors import InvalidInputError
 from fleetpulse.journal import RequestRow
 from fleetpulse.query.filters import EQUAL, RequestFilter
 from fleetpulse.query.logs import Logs
-from fleetpulse.query.text import parse
-from fleetpulse.query.windows import moment
-from fleetpulse.web.answers import MAX_PAGE, digits, json_answer
+from fleetpulse.web.answers import json_answer
 from fleetpulse.web.downloads import Download, Downloads, attachment
 from fleetpulse.web.exports import Csv, Encoder, JsonLines
 from fleetpulse.web.guard import requires
 from fleetpulse.web.operations import CSV, NDJSON, Answer, Query, operation, read_query
+from fleetpulse.web.searching import (
+    END,
+    START,
+    Cursor,
+    Exactly,
+    Limit,
+    Moment,
+    absent,
+    before,
+    cursor,
+    searched,
+    seconds,
+)
 
-MAX_TERMS = 16
-START = "Received from then on: RFC 3339 with an offset, or a date, which is its midnight in the configured zone."
-END = "Received before then; the same forms."
 TEXTS = (
     "Search: all of these words (each may be the beginning of one), Chinese and other characters wherever they "
     'follow each other, and "quoted phrases", in command, error, ids, source, model, provider and metadata.'
 )
-CURSOR = "`next_cursor` of the page before, as it is; without it, the newest."
-
-
-def _absent(text: Any) -> Any:
-    """A filter that is left empty, as forms send it, is none."""
-    return None if text == "" else text
 
 
 def _lower(text: str | None) -> str | None:
     return text and text.strip().lower()
 
 
-Exactly = Annotated[Annotated[str, Field(max_length=200)] | None, BeforeValidator(_absent)]
-Least = Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)] | None, BeforeValidator(_absent)]
-Moment = Annotated[Annotated[str, Field(max_length=40)] | None, BeforeValidator(_absent)]
-Flag = Annotated[bool | None, BeforeValidator(_absent)]
+Least = Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)] | None, BeforeValidator(absent)]
+Flag = Annotated[bool | None, BeforeValidator(absent)]
 
 
 class FilterQuery(Query):
@@ -67,17 +66,12 @@ class FilterQuery(Query):
 
     def wanted(self, now: datetime) -> RequestFilter:
         """The filter; `now` is in the configured time zone. Raises InvalidInputError."""
-        text = parse(self.q or "")
-        if self.q and self.q.strip() and not text.terms:
-            raise _wrong("q", "holds nothing to search for: neither a word nor a number nor a character")
-        if len(text.terms) > MAX_TERMS:
-            raise _wrong("q", f"has more than {MAX_TERMS} words")
         return RequestFilter(
-            text=text,
+            text=searched(self.q or ""),
             equal=tuple((name, value) for name in EQUAL if (value := getattr(self, name)) is not None),
             failed=self.failed,
-            start=None if self.start is None else moment("start", self.start, now).timestamp(),
-            end=None if self.end is None else moment("end", self.end, now).timestamp(),
+            start=seconds("start", self.start, now),
+            end=seconds("end", self.end, now),
             min_cost=self.min_cost,
             min_time=self.min_time,
         )
@@ -86,8 +80,8 @@ class FilterQuery(Query):
 class PageQuery(FilterQuery):
     """Which requests, and which page of them."""
 
-    limit: Annotated[int, BeforeValidator(digits)] = Field(50, ge=1, le=MAX_PAGE, description="Most in a page.")
-    cursor: Annotated[str, Field(pattern="^[0-9a-f]{0,15}$")] = Field("", description=CURSOR)
+    limit: Limit = 50
+    cursor: Cursor = ""
 
 
 class ExportQuery(FilterQuery):
@@ -168,10 +162,9 @@ class RequestEndpoints:
     async def page(self, request: web.Request) -> web.Response:
         """Stored requests, the newest first, by filters and search."""
         query = read_query(request, PageQuery)
-        before = int(query.cursor, 16) if query.cursor else None
-        found = await self._logs.page(query.wanted(self._now()), query.limit, before)
-        cursor = None if found.next_id is None else f"{found.next_id:x}"
-        return json_answer({"requests": [row.as_json() for row in found.rows], "next_cursor": cursor})
+        found = await self._logs.page(query.wanted(self._now()), query.limit, before(query.cursor))
+        shown = [row.as_json() for row in found.rows]
+        return json_answer({"requests": shown, "next_cursor": cursor(found.next_id)})
 
     @requires(Role.VIEWER)
     @operation("Requests", answer=StoredRequest)
@@ -206,7 +199,3 @@ class RequestEndpoints:
 
 def _encoder(query: ExportQuery) -> Encoder[RequestRow]:
     return Csv(guarded=query.guard, bom=query.bom) if query.format == "csv" else JsonLines()
-
-
-def _wrong(name: str, message: str) -> InvalidInputError:
-    return InvalidInputError("the query does not validate", [{"loc": ["query", name], "msg": message}])

@@ -5,6 +5,7 @@ from collections.abc import Collection
 TAGS = {
     "Sending": "What programs report: request logs and heartbeats.",
     "Requests": "Stored request logs: filters, search, export.",
+    "Messages": "Stored messages of recorded streams and the chat: filters, search, statistics, export, replay.",
     "Statistics": "Sums of request logs over windows of time, from Prometheus.",
     "Money": "Budgets, prices, and requests whose cost is not known.",
     "OpenTelemetry": "Spans and log records of instrumented applications, over OTLP/HTTP.",

@@ -71,6 +71,11 @@ BACKUPS = metric("backups_total", "counter", "Backups of the journal by outcome:
 BACKUP_LAST_SUCCESS = metric(
     "backup_last_success_timestamp_seconds", "gauge", "When the newest backup that is kept was made; 0: none is."
 )
+BACKUP_DUE = metric(
+    "backup_due_timestamp_seconds",
+    "gauge",
+    "When the next backup is due, or has been since, should it have failed; 0: never, or there is nothing to save.",
+)
 BACKUP_INTERVAL = metric("backup_interval_seconds", "gauge", "Configured: how often a backup is made; 0: never.")
 BACKUP_SIZE = metric("backup_size_bytes", "gauge", "Bytes of the newest backup.")
 BACKUP_SECONDS = metric("backup_duration_seconds", "gauge", "How long the newest backup took.")

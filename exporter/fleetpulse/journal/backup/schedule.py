@@ -50,6 +50,7 @@ class Backups:
         self._made = instruments.counter(catalogue.BACKUPS, "made")
         self._failed = instruments.counter(catalogue.BACKUPS, "failed")
         self._success = instruments.gauge(catalogue.BACKUP_LAST_SUCCESS)
+        self._next = instruments.gauge(catalogue.BACKUP_DUE)
         self._size = instruments.gauge(catalogue.BACKUP_SIZE)
         self._seconds = instruments.gauge(catalogue.BACKUP_SECONDS)
         instruments.gauge(catalogue.BACKUP_INTERVAL).set(self._interval)
@@ -85,6 +86,7 @@ class Backups:
         since = self._first_signal() if since is None else since
         if not self._interval or since is None:
             return None
+        self._next.set(since + self._interval)
         again = 0.0 if self._failed_at is None else self._failed_at + min(RETRY_SECONDS, self._interval)
         return max(since + self._interval, again)
 

@@ -267,6 +267,22 @@ steps = st.lists(
 )
 
 
+def test_rows_that_are_gone_between_others_are_told_of_where_they_were() -> None:
+    stand = Stand(origin := Origin())
+    stand.announce()
+    origin.stored = 12
+    rows = [Numbered(number, request(f"e{number}")) for number in (1, 2, 5, 6, 9)]
+    line = Line("any")
+    for payload in packed("e", REQUESTS, 0, 12, rows):
+        line.send(ROWS, payload)
+    stand.followed.clear()
+    for frame in line.sent:
+        stand.line.hand(ROWS, frame.payload)
+    assert stand.taken == {"e": [1, 2, 5, 6, 9]}
+    assert stand.followed == [("e", 4), ("e", 8), ("e", 12)]
+    assert (stand.lag, stand.lost) == (0, 7)
+
+
 class Road:
     """The way between two origins and a receiver, on which frames fare as `fates` say, in turn."""
 

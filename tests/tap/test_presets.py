@@ -200,7 +200,7 @@ ROCKET_CHAT: list[tuple[Any, Reading]] = [
         change("stream-room-messages", "GENERAL", message(t="uj", msg="anna")),
         Reading("uj", "rocket-id", "anna", "GENERAL", NOW),
     ),
-    (change("stream-notify-room", "GENERAL/typing", "anna", True), Reading("typing", "anna", "", "GENERAL")),  # noqa: FBT003 - as it comes
+    (change("stream-notify-room", "GENERAL/typing", "anna", True), Reading("typing", "anna", "", "GENERAL")),
     (
         change("stream-notify-logged", "user-status", ["rocket-id", "anna", 1, ""]),
         Reading("user-status", "rocket-id", ""),

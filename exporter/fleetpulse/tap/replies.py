@@ -34,7 +34,7 @@ class Allowance:
 
     def __init__(self, per_minute: float) -> None:
         self._most = max(1, int(per_minute))
-        self._seconds = MINUTE * self._most / per_minute
+        self._seconds = MINUTE * max(1.0, self._most / per_minute)
         self._taken: deque[float] = deque(maxlen=self._most)
 
     def take(self, now: float) -> bool:

@@ -14,6 +14,7 @@ from fleetpulse.cluster import Cluster
 from fleetpulse.config import Settings, otel_variables
 from fleetpulse.events import Plugins
 from fleetpulse.journal import Retention
+from fleetpulse.journal.backup import Backups
 from fleetpulse.query.upstream import Upstream
 from fleetpulse.sinks.outlets import Outlets
 
@@ -51,6 +52,7 @@ def build(settings: Settings) -> Parts:
     administration.know(cluster)
     working: tuple[Background | None, ...] = (
         Retention(core.journal, settings.journal, core.instruments),
+        Backups(core.journal, settings.backup, settings.backup_folder, core.instruments),
         core.ledger,
         core.chat,
         desk.deliveries,

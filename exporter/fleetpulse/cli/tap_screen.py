@@ -105,11 +105,11 @@ def interactive() -> bool:
 
 def _line(item: Item) -> Text:
     if isinstance(item, Happened):
-        line = Text(f"{clock_time(item.at)} ", style="dim")
+        line = Text().append(f"{clock_time(item.at)} ", style="dim")
         line.append(f"{item.stream} ", style="cyan")
         return line.append(happening(item), style=STYLES.get(item.kind, "dim"))
     reading = item.recorded.reading
-    line = Text(f"{clock_time(item.recorded.frame.received_at)} ", style="dim")
+    line = Text().append(f"{clock_time(item.recorded.frame.received_at)} ", style="dim")
     line.append(f"{item.stream} ", style="cyan")
     line.append(f"{harmless(reading.kind)} ", style="blue")
     line.append(f"{speaker(item)} ", style="green")

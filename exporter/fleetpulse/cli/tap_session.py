@@ -115,7 +115,7 @@ class Writer:
         self._output, self._say, self._over = output, say, over
         self._hand, self._turn = Hand(), asyncio.Lock()
         self.unread = False  # whether the reader has gone
-        self._gone = False
+        self._gone = self._waiting = False
 
     async def write(self, items: Sequence[Item]) -> int:
         """Returns how many were written: all of them, but where the output cannot be written any more."""
@@ -140,29 +140,34 @@ class Writer:
             self.error = self.error or error
 
     async def _some(self, items: Sequence[Item]) -> int:
+        """Writes what goes together; while there is trouble one by one, so that what fits is written."""
+        some = items if self.error is None else items[:1]
         try:
-            written = await self._hand.do(partial(self._output.write, items))
+            written = await self._hand.do(partial(self._output.write, some))
         except BrokenPipeError:
             self.unread = True
             self._give_up()
             return 0
         except OSError as error:
-            await self._trouble(error)
+            await self._trouble(error, alone=len(some) == 1)
             return 0
-        if self.error is not None:
+        if self._waiting:
             self._say("there is room again: it goes on")
-            self.error = None
+        self._waiting, self.error = False, None
         return written
 
-    async def _trouble(self, error: OSError) -> None:
+    async def _trouble(self, error: OSError, *, alone: bool) -> None:
         """Waits where that may help; gives up where it cannot, or the recording is over."""
-        if self.error is None:
-            waits = "; it waits for room" if error.errno in FULL else ""
-            self._say(f"the output cannot be written: {error.strerror or error}{waits}")
         self.error = error
+        if not alone:
+            return
         if error.errno not in FULL or self._over.is_set():
+            self._say(f"the output cannot be written: {error.strerror or error}")
             self._give_up()
             return
+        if not self._waiting:
+            self._say(f"the output cannot be written: {error.strerror or error}; it waits for room")
+        self._waiting = True
         with suppress(TimeoutError):
             async with asyncio.timeout(AGAIN_SECONDS):
                 await self._over.wait()

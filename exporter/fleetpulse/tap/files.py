@@ -5,6 +5,7 @@ disk once the file is closed. A second writer is refused. With a limit, a file t
 that one `FILE.2`, and so on; the oldest go.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -70,14 +71,14 @@ class LineFile:
 
     def close(self) -> None:
         """To disk; the lock goes with the descriptor."""
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        finish(self._descriptor)
 
     def _append(self, data: bytes) -> None:
         try:
             write_all(self._descriptor, data)
         except OSError:
-            os.ftruncate(self._descriptor, self._size)  # half a line is no line
+            if os.fstat(self._descriptor).st_size > self._size:
+                os.ftruncate(self._descriptor, self._size)  # half a line is no line
             raise
         self._size += len(data)
 
@@ -97,8 +98,7 @@ class LineFile:
                 older.replace(numbered(self._path, number + 1))
         self._path.replace(numbered(self._path, 1))
         fresh = open_alone(self._path)
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        finish(self._descriptor)
         self._descriptor, self._size = fresh, 0
 
 
@@ -120,6 +120,17 @@ def open_alone(path: Path, flags: int = os.O_APPEND) -> int:
         os.close(descriptor)
         raise InvalidInputError(f"--output {path}: another program writes to it") from error
     return descriptor
+
+
+def finish(descriptor: int) -> None:
+    """To disk, and closed. What is no file of a disk, such as a pipe, has nothing to bring there."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

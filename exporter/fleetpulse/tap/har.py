@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from fleetpulse import __version__
 from fleetpulse.errors import InvalidInputError
-from fleetpulse.tap.files import open_alone
+from fleetpulse.tap.files import finish, open_alone
 from fleetpulse.tap.frames import Frame
 from fleetpulse.tap.output import Happened, Heard, Item, as_json
 
@@ -62,8 +62,7 @@ class HarFile:
 
     def close(self) -> None:
         """To disk."""
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        finish(self._descriptor)
 
     def _put(self, piece: bytes, entry: "_Entry | None") -> None:
         """Writes a piece and the end over the former end; puts that back where it fails, which takes no room."""

@@ -98,6 +98,7 @@ async def start(parts: Parts, runner: web.AppRunner) -> list[asyncio.Task[None]]
     await runner.setup()
     lag = LoopLag(core.instruments)
     work = (lag.run(), core.users.restore(core.journal, known), *(part.run() for part in parts.background))
+    parts.tap.start()
     return [asyncio.create_task(each) for each in work]
 
 
@@ -106,6 +107,7 @@ def _stored(parts: Parts, table: Table, rows: Sequence[Row], first: int) -> None
     core = parts.core
     core.pipeline.stored(table, rows, first)
     core.users.stored(table, rows)
+    parts.tap.stored(table, rows)
     parts.notifications.stored(table, rows)
     core.ledger.stored(table, rows, first)
     if parts.cluster is not None:
@@ -117,6 +119,7 @@ async def shut_down(parts: Parts, runner: web.AppRunner, background: list[asynci
     """Stops the parts in order, losing nothing that was acknowledged."""
     core = parts.core
     parts.door.ops.ready = False
+    await parts.tap.stop()
     await end(background, SHUTDOWN_SECONDS)
     await asyncio.gather(parts.door.entry.drain(DRAIN_SECONDS), core.hub.stop())
     await parts.plugins.stop()

@@ -9,6 +9,7 @@ from fleetpulse.app.desk import make_desk
 from fleetpulse.app.door import Door
 from fleetpulse.app.notifications import Notifications
 from fleetpulse.app.replicas import make_cluster
+from fleetpulse.app.tap import Tap
 from fleetpulse.app.watching import make_stats
 from fleetpulse.cluster import Cluster
 from fleetpulse.config import Settings, otel_variables
@@ -33,6 +34,7 @@ class Parts:
     core: Core
     door: Door
     notifications: Notifications
+    tap: Tap
     plugins: Plugins
     cluster: Cluster | None
     outlets: Outlets
@@ -69,6 +71,7 @@ def build(settings: Settings) -> Parts:
         core,
         door,
         notifications,
+        Tap(core),
         make_plugins(core, notifications),
         cluster,
         outlets,

@@ -1,9 +1,9 @@
 """A recorded stream at full speed: 10,000 messages a second from one server, stored, counted and searchable.
 
 A server of the `websockets` library sends messages of about 250 bytes, half English, half Chinese; the exporter
-records the stream. Every message must be stored once and in order, none lost, the counter equal to the rows, and the
-newest found by a search; memory must be flat from the first third to the last. Beside it, the same messages taken by
-a bare aiohttp client that only counts them.
+records the stream. Every message must be stored once and in order, none lost, the counter equal to the rows, and
+the newest found by a search; memory must be flat from the first third to the last. Beside it, the same messages
+taken by a bare aiohttp client that only counts them.
 
 Claim: 10,000 messages a second are taken as fast as they are sent. `--seconds 600` judges memory over ten minutes.
 """

@@ -1,8 +1,8 @@
 """A WebSocket server that says a lot: `python tap_server.py RATE COUNT` prints its port, then serves one listener.
 
-It sends COUNT chat messages of about 250 bytes, RATE a second, spread over each tenth of a second, the number of each
-in its text; then it says goodbye. Text is English with a Chinese phrase, as bots see it. When all were sent it prints
-how long that took: longer than COUNT / RATE where the listener took them more slowly.
+It sends COUNT chat messages of about 250 bytes, RATE a second, spread over each tenth of a second, the number of
+each in its text; then it says goodbye. Text is English with a Chinese phrase, as bots see it. When all were sent it
+prints how long that took: longer than COUNT / RATE where the listener took them more slowly.
 """
 
 import asyncio

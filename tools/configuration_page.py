@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from fleetpulse.config import Budget, LocalPrice, Section, Settings
 from fleetpulse.config.alerting import Alerting
 from fleetpulse.config.notifications import Notifications
+from fleetpulse.config.tap import Tap
 from fleetpulse.sinks.variables import READ
 
 PREFACE = """\
@@ -96,7 +97,28 @@ def page() -> str:
     parts += [_list_table("budgets", Budget), _list_table("prices", LocalPrice)]
     parts += [_list_table(f"alerting.{name}", item) for name, item in _items(Alerting)]
     parts += [_list_table(f"notifications.{name}", item) for name, item in _items(Notifications)]
+    parts += [table for name, item in _items(Tap) for table in _with_parts(f"tap.{name}", item)]
     return "\n".join(parts)
+
+
+def _with_parts(setting: str, item: type[BaseModel]) -> Iterator[str]:
+    """The table of a list's objects, and one of each object within them."""
+    yield _list_table(setting, item)
+    for name, field in item.model_fields.items():
+        inner = _object_in(field.annotation)
+        if inner is not None:
+            heading = f"## `{name}` of `{setting}`\n\n{inspect.getdoc(inner)}\n"
+            yield "\n".join([heading, *_field_rows(inner)]) + "\n"
+
+
+def _object_in(annotation: Any) -> type[BaseModel] | None:
+    """The object that a value is, or holds a list of."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+        if each is not annotation and (found := _object_in(each)) is not None:
+            return found
+    return None
 
 
 def _items(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -126,16 +148,16 @@ def _table(heading: str, prefix: str, fields: dict[str, FieldInfo], variable: st
 
 
 def _list_table(setting: str, item: type[BaseModel]) -> str:
-    rows = [
-        f"## One of `{setting}`\n\n{inspect.getdoc(item)}\n",
-        "| field | default | values | what it is |",
-        "|---|---|---|---|",
-    ]
+    return "\n".join([f"## One of `{setting}`\n\n{inspect.getdoc(item)}\n", *_field_rows(item)]) + "\n"
+
+
+def _field_rows(item: type[BaseModel]) -> list[str]:
+    rows = ["| field | default | values | what it is |", "|---|---|---|---|"]
     for name, field in item.model_fields.items():
         rows.append(
             f"| `{field.alias or name}` | {_default(field)} | {_values(field)} | {_description(name, field)} |"
         )
-    return "\n".join(rows) + "\n"
+    return rows
 
 
 def _description(name: str, field: FieldInfo) -> str:
@@ -150,6 +172,8 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None or value in ((), {}):
         return "(none)"
+    if isinstance(value, BaseModel):
+        return "see below"
     if isinstance(value, tuple):
         return f"`{json.dumps(value)}`" if all(isinstance(each, str) for each in value) else "see below"
     if isinstance(value, bool):
@@ -172,10 +196,14 @@ def _kind(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return _kind(next(arg for arg in args if arg is not type(None)))
     if origin in (tuple, dict):
-        return f"list of {_kind(args[0])}" if origin is tuple else "object of objects"
+        return f"list of {_kind(args[0])}" if origin is tuple else _mapping(args[1])
     if annotation not in KINDS and issubclass(annotation, Section):
         return "object, see below"
     return KINDS[annotation]
+
+
+def _mapping(value: Any) -> str:
+    return f"names, each with a {KINDS[value]}" if value in KINDS else "object of objects"
 
 
 def _nested_metadata(annotation: Any) -> list[Any]:

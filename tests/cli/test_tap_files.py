@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ def texts(*paths: Path) -> list[str]:
     return [each["text"] for path in paths for each in lines(path) if each["type"] == "message"]
 
 
+def written(path: Path, count: int) -> bool:
+    return len(texts(path)) == count
+
+
 def started(arguments: list[str], folder: Path, before: tuple[str, ...] = ()) -> Program:
     command = [*before, sys.executable, "-m", "fleetpulse", "tap", "--allow-private", *arguments]
     tap = Program("tap", command, "", folder / "tap.log", clean_environment(COLUMNS="200"))
@@ -48,7 +53,7 @@ def test_a_killed_recording_goes_on_in_the_same_file(server: ChatServer, tmp_pat
         tap = started(["--url", server.url, "--output", str(out)], tmp_path)
         try:
             server.say(f"{run}-a", f"{run}-b")
-            wait_for(lambda run=run: len(texts(out)) == 2 * run + 2)
+            wait_for(partial(written, out, 2 * run + 2))
             tap.kill()
             server.drop()
         finally:

@@ -103,7 +103,7 @@ class Reply(Section):
 class Rule(Section):
     """What to look for. A message matches by any keyword, the pattern, or one of the users; each hit is counted."""
 
-    name: Name
+    name: Name = Field(description="What it is called, in series, searches and alerts.")
     streams: tuple[Name, ...] = Field((), description="Which streams; none: all.")
     keywords: Words = Field((), description="Texts to find, as they are, in either case; Chinese too.")
     pattern: str | None = Field(
@@ -138,7 +138,7 @@ class Source(Section):
     header_files: dict[str, Path] = Field({}, description="Headers whose value a file holds, read at each connect.")
     secrets: dict[str, Path] = Field({}, description="Names and files of the values that messages may mention.")
     subprotocols: tuple[str, ...] = Field((), description="Sub-protocols to offer, the best first.")
-    tls: Tls = Tls()
+    tls: Tls = Field(Tls(), description="How a wss server is trusted.")
     proxy: str | None = Field(None, description="HTTP proxy to go through: http://host:port.")
     compression: bool = Field(True, description="Offer permessage-deflate.")
     allow_private: bool = Field(False, description="Whether the address may be loopback, private or link-local.")
@@ -161,7 +161,7 @@ class Source(Section):
         20_000, description="Messages that may wait to be stored; then reading pauses."
     )
     queue_bytes: Positive = Field(32 * 2**20, description="The same in bytes.")
-    reconnect: Reconnect = Reconnect()
+    reconnect: Reconnect = Field(Reconnect(), description="When to try again.")
     silence_seconds: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Connected and no message for this long: an alert; 0: silence is no news."
     )

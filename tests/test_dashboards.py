@@ -5,6 +5,7 @@ Two are narrowed on purpose: alerts carry no job of their own, and exact growth 
 """
 
 import re
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -155,6 +156,39 @@ def test_dashboards_lead_to_each_other(name: str) -> None:
     assert (link["type"], link["tags"]) == ("dashboards", ["fleetpulse"])
     assert link["keepTime"]
     assert link["includeVars"]
+
+
+def test_what_is_by_day_and_hour_has_whole_days_whatever_the_dashboard_shows() -> None:
+    own = {panel["title"]: panel["timeFrom"] for _, _, panel in every_panel() if "timeFrom" in panel}
+    assert own == {"Today": "now/d", "Messages by day": "now-29d/d", "Messages by hour of the day": "now-6d/d"}
+
+
+def test_hours_of_the_day_are_grouped_by_names_that_the_query_gives() -> None:
+    (panel,) = (panel for _, _, panel in every_panel() if panel["title"] == "Messages by hour of the day")
+    (target,) = panel["targets"]
+    as_hours, summed = (each["options"] for each in panel["transformations"])
+    assert as_hours["conversions"] == [{"targetField": "Time", "destinationType": "string", "dateFormat": "HH"}]
+    assert summed["fields"] == {
+        "Time": {"operation": "groupby", "aggregations": []},
+        target["legendFormat"]: {"operation": "aggregate", "aggregations": ["sum"]},
+    }
+    assert target["interval"] == "1h"
+    assert panel["maxDataPoints"] > 7 * 24
+    assert panel["options"]["xField"] == "Time"
+
+
+def test_the_own_chat_and_recorded_streams_are_kept_apart() -> None:
+    for name, title, panel in every_panel():
+        for found in SELECTOR.finditer(" ".join(exprs(panel))):
+            if found["name"] == "fleetpulse_chat_messages_total":
+                wanted = 'stream!="chat"' if name == "fleetpulse-streams" else 'stream="chat"'
+                assert wanted in found["matchers"], f"{name}: {title}"
+
+
+def every_panel() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each with the names of its dashboard and itself."""
+    for name, board in BOARDS.items():
+        yield from ((name, panel["title"], panel) for panel in panels(board))
 
 
 @each_panel

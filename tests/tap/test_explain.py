@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from tests.tap.frame import frame, reading_of, stream
 from tests.tap.test_reading import PAYLOADS, PRESETS
 
-from fleetpulse.tap.explain import FUTURE, TOO_LONG, Explanation, explain
+from fleetpulse.tap.explain import FUTURE, TOO_LARGE, Explanation, explain
+from fleetpulse.tap.paths import WIDE_NODES
 from fleetpulse.tap.presets import FIELDS
 
 PATHS = {"user": ["$.nobody", "$..user"], "text": ["$.text"], "kind": ["$['type']"]}
@@ -55,9 +56,9 @@ def test_lines_for_the_terminal() -> None:
 
 
 def test_what_was_not_asked_or_not_believed_is_said() -> None:
-    long = '{"ts":99999999999,"text":"%s"}' % ("x" * 40_000)
+    long = '{"ts":99999999999,"text":"%s"}' % ("x," * WIDE_NODES)
     notes = {each.field: each.note for each in explain(stream(paths=PATHS), frame(long)).tried if each.note}
-    assert notes == {"user": TOO_LONG, "time": FUTURE}
+    assert notes == {"user": TOO_LARGE, "time": FUTURE}
 
 
 @pytest.mark.parametrize("payload", [b"\x00\x01", "text"])

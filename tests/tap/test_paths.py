@@ -1,12 +1,13 @@
 """Paths find what the library finds, in the order in which they are given."""
 
 import jsonpath
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from fleetpulse.tap.paths import MAX_RESULTS, Field, Path
+from fleetpulse.tap.paths import MAX_RESULTS, WIDE_NODES, Field, Path, is_small
 from fleetpulse.tap.values import as_name, as_text
 
 NAMES = ["a", "b", "data", "用户", "a b", "0"]
@@ -51,6 +52,18 @@ def test_paths_that_look_everywhere_are_asked_of_small_messages_only() -> None:
     document = {"x": {"name": "found anywhere"}, "a": {"name": "found there"}}
     assert field.find(document, wide=True) == "found anywhere"
     assert field.find(document, wide=False) == "found there"
+
+
+@given(document=DOCUMENTS)
+@settings(max_examples=60, deadline=None)
+def test_what_is_small_has_few_values(document: object) -> None:
+    def values(inside: object) -> int:
+        children = inside.values() if isinstance(inside, dict) else inside if isinstance(inside, list) else ()
+        return 1 + sum(map(values, children))
+
+    many = [document] * (WIDE_NODES // values(document) + 1)
+    assert not is_small(orjson.dumps(many).decode())
+    assert is_small(orjson.dumps([document]).decode())
 
 
 def test_a_document_that_is_too_deep_for_the_library_has_nothing() -> None:

@@ -15,7 +15,7 @@ from fleetpulse.tap.values import bounded, is_past
 
 CONFIGURED, PROTOCOL, ALWAYS = "configured", "protocol", "always"
 SHOWN = 120  # characters of a value in a line
-TOO_LONG = "not asked: the message is too long for a path that looks everywhere"
+TOO_LARGE = "not asked: the message holds too much for a path that looks everywhere"
 FUTURE = "lies in the future: not believed"
 
 
@@ -91,7 +91,7 @@ def _asked(  # noqa: PLR0913 - what is asked of what
 ) -> Iterator[Tried]:
     for path in field.paths:
         if path.keys is None and not wide:
-            yield Tried(name, whose, path.text, note=TOO_LONG)
+            yield Tried(name, whose, path.text, note=TOO_LARGE)
             continue
         found = field.first(path, document)
         late = name == "time" and found is not None and not is_past(found, frame.received_at)

@@ -14,7 +14,7 @@ from fleetpulse.config.expressions import Keys, json_path
 if TYPE_CHECKING:
     from jsonpath import JSONPath
 
-WIDE_CHARACTERS = 32_768
+WIDE_NODES = 1_000
 MAX_RESULTS = 100
 
 T = TypeVar("T")
@@ -47,6 +47,11 @@ def _found(path: "JSONPath", document: Any) -> Iterable[Any]:
             yield match.obj
     except JSONPathRecursionError:
         return
+
+
+def is_small(payload: str) -> bool:
+    """Whether JSON has no more than WIDE_NODES values: by what parts them, so texts that hold many count, too."""
+    return len(payload) <= WIDE_NODES or payload.count(",") + payload.count("[") + payload.count("{") <= WIDE_NODES
 
 
 def walk(document: Any, keys: Sequence[str | int]) -> Any:

@@ -14,7 +14,7 @@ import orjson
 
 from fleetpulse.config.tap import Paths, Source
 from fleetpulse.tap.frames import BINARY, NOBODY, Frame, Read, Reading
-from fleetpulse.tap.paths import WIDE_CHARACTERS, Accept, Field
+from fleetpulse.tap.paths import Accept, Field, is_small
 from fleetpulse.tap.presets import PRESETS, RAW, Opened, Preset, candidates
 from fleetpulse.tap.presets.socketio import is_engine_io
 from fleetpulse.tap.values import as_any_text, as_kind, as_name, as_text, as_time, bounded, is_past
@@ -60,7 +60,7 @@ class Understood(NamedTuple):
     @property
     def wide(self) -> bool:
         """Whether it is small enough for paths that look everywhere."""
-        return len(self.payload) <= WIDE_CHARACTERS
+        return is_small(self.payload)
 
 
 class Reader:

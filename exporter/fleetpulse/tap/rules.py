@@ -44,18 +44,18 @@ class RuleBook:
         user = normalise(reading.user) if reading.user else None
         return tuple(watch.name for watch in self._watches if _matches(watch, reading.text, text, user))
 
-    def _searched(self, text: str) -> str:
-        """The text as keywords are looked for in it; empty where it holds none of them."""
+    def _searched(self, text: str) -> str | None:
+        """The text as keywords are looked for in it; None where it holds none of them."""
         if not self._keywords:
-            return ""
+            return None
         normal = normalise(text)
-        return normal if self._any is None or self._any.search(normal) is not None else ""
+        return normal if self._any is None or self._any.search(normal) is not None else None
 
 
-def _matches(watch: _Watch, text: str, normal: str, user: str | None) -> bool:
+def _matches(watch: _Watch, text: str, normal: str | None, user: str | None) -> bool:
     return (
         (user is not None and user in watch.users)
-        or any(keyword in normal for keyword in watch.keywords)
+        or (normal is not None and any(keyword in normal for keyword in watch.keywords))
         or (watch.pattern is not None and watch.pattern.search(text) is not None)
     )
 

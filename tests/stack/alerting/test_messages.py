@@ -120,6 +120,16 @@ def test_each_language_says_it_in_its_words(tmp_path: Path) -> None:
         assert words in text
 
 
+def test_an_alert_about_a_stream_names_it(tmp_path: Path) -> None:
+    given = data(1, 0, severity="critical")
+    given["commonLabels"] = {"alertname": "TapKeyword", "stream": "lobby", "severity": "critical"}
+    titles = {lang: said(f"{lang}.title", given, tmp_path) for lang in ("en", "zh")}
+    assert titles == {
+        "en": "🔥 1 firing: TapKeyword (stream lobby)",
+        "zh": "🔥 1 条告警: TapKeyword (消息流 lobby)",
+    }
+
+
 def test_a_subject_for_amazon_is_ascii(tmp_path: Path) -> None:
     given = data(1, 0)
     given["commonLabels"]["alertname"] = "告警 A"

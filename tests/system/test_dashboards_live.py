@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from tests.grafana.queries import Asked, asked
-from tests.system.harness import Stack, post, wait_for
+from tests.system.harness import Stack, get_json, post, started, wait_for
 from tests.system.listeners import hear, listeners, loud, notify
+from tests.system.speaking import RULE, STREAM, Speaker, recording, speaking
 from websockets.sync.client import connect
 
 RANGE = 3_600.0
@@ -51,17 +52,35 @@ def requests(wave: str) -> list[dict[str, Any]]:
 SENT = [*requests("first"), *requests("second")]
 
 
+SAID = (("ann", "早上好"), ("ann", "紧急: 机器人停了"), ("ben", "我来看看"))  # twice
+
+
 @pytest.fixture(scope="module")
-def fed(stack: Stack) -> Iterator[Stack]:
+def speaker() -> Iterator[Speaker]:
+    """A server whose messages are recorded."""
+    with speaking() as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, speaker: Speaker) -> Iterator[Stack]:
+    """A stack of this module's own, which records the speaker."""
+    yield from started(Stack(tmp_path_factory.mktemp("dashboards"), **recording(speaker)))
+
+
+@pytest.fixture(scope="module")
+def fed(stack: Stack, speaker: Speaker) -> Iterator[Stack]:
     """The stack after two waves of requests, each scraped, a heartbeat of every agent, with people listening."""
     with listeners(stack.exporter_url) as listener:
-        feed(stack)
+        wait_for(lambda: speaker.heard, what="the stream is listened to")
+        feed(stack, speaker)
         hear(listener, "update", topic="stats", key="*")
         yield stack
 
 
-def feed(stack: Stack) -> None:
+def feed(stack: Stack, speaker: Speaker) -> None:
     """Two waves of everything that is reported."""
+    speak(stack, speaker, wave=1)
     for pool, agent, status in AGENTS:
         heartbeat = {"pool_id": pool, "status": status, "cpu_usage": 45.5, "memory_usage": 91}
         task = {"task_id": 1, "task_type": "plan", "workspace_id": "ws"}
@@ -72,7 +91,16 @@ def feed(stack: Stack) -> None:
     accounts(stack)
     loud(stack.exporter_url)
     notify(stack.exporter_url)
+    speak(stack, speaker, wave=2)
     send(stack, requests("second"), total=len(SENT))
+
+
+def speak(stack: Stack, speaker: Speaker, wave: int) -> None:
+    """A wave of messages, and waits until Prometheus has seen that they were recorded."""
+    for user, text in SAID:
+        speaker.say(user, text)
+    counted = f'sum(fleetpulse_chat_messages_total{{stream="{STREAM}"}})'
+    wait_for(lambda: stack.value(counted) == wave * len(SAID), what="recorded messages in Prometheus")
 
 
 def accounts(stack: Stack) -> None:
@@ -209,6 +237,29 @@ def test_who_is_thrown_out_is_shown_with_what_they_listened_to(fed: Stack) -> No
 def test_people_are_told_on_the_dashboard(fed: Stack) -> None:
     assert {"delivered", "stored"} <= set(newest(fed, "Notifications by outcome", "outcome"))
     assert "text" in newest(fed, "Chat messages by kind", "kind")
+
+
+def test_recorded_messages_and_hits_are_exact(fed: Stack) -> None:
+    for panel in ("In the time range", "Today"):
+        assert shown(fed, panel) == {"": 2 * len(SAID)}
+    assert shown(fed, "Kinds", "kind") == {"message": 2 * len(SAID)}
+    assert shown(fed, "Messages by day", "stream") == {STREAM: 2 * len(SAID)}
+    assert sum(shown(fed, "Messages by hour of the day").values()) == 2 * len(SAID)
+    assert shown(fed, "Rule hits") == {"": 2}
+    assert shown(fed, "Hits by rule", "rule") == shown(fed, "Hits by hour", "rule") == {RULE: 2}
+
+
+def test_who_said_most_and_whether_anybody_listens(fed: Stack) -> None:
+    assert shown(fed, "Most active users", "user_id") == {"ann": 4, "ben": 2}
+    assert shown(fed, "Not connected") == {"": 0}
+    assert newest(fed, "State", "stream") == {STREAM: 1}
+
+
+def test_a_hit_is_an_alert_as_grave_as_its_rule(fed: Stack) -> None:
+    fired = f'{fed.alertmanager_url}/api/v2/alerts?filter=alertname%3D"TapKeyword"'
+    (alert,) = wait_for(lambda: get_json(fired), what="the alert in Alertmanager")
+    labels = {name: alert["labels"][name] for name in ("severity", "alert_type", "stream", "rule")}
+    assert labels == {"severity": "critical", "alert_type": "stream", "stream": STREAM, "rule": RULE}
 
 
 def test_without_replicas_the_cards_can_say_so(fed: Stack) -> None:

@@ -30,8 +30,8 @@ def test_a_message_has_the_names_of_the_api() -> None:
     assert "重要".encode() in json_line(item)
 
 
-def test_the_payload_is_there_once_and_only_where_it_is_kept() -> None:
-    assert "raw" not in json.loads(json_line(heard("plain")))
+def test_the_payload_is_there_where_it_is_kept() -> None:
+    assert json.loads(json_line(heard("plain")))["raw"] == "plain"
     assert json.loads(json_line(heard(b"\x00\xff")))["raw_base64"] == "AP8="
     assert "raw" not in json.loads(json_line(heard("{}", text="x")._replace(keep_raw=False)))
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fleetpulse.cli import options
+from fleetpulse.cli.tap_archive import HarFile
 from fleetpulse.cli.tap_options import Format
 from fleetpulse.cli.tap_screen import Explanations, Notices, Screen, interactive
 from fleetpulse.cli.tap_session import Limits, Session
 from fleetpulse.config import Rule, Source
 from fleetpulse.errors import InvalidInputError
 from fleetpulse.tap.files import LineFile, Output, Stream
-from fleetpulse.tap.har import HarFile
 from fleetpulse.tap.output import json_line, text_line
 
 __all__ = ["Limits", "Place", "record"]
@@ -61,7 +61,7 @@ def opened(place: Place, streams: Sequence[Source]) -> Output:
         raise InvalidInputError("--format har: an archive holds one stream: choose it with --stream NAME")
     if place.limit:
         raise InvalidInputError("--rotate-bytes: an archive is one file; jsonl and text can be rotated")
-    return HarFile(place.file, streams[0].url)
+    return HarFile(place.file, streams[0])
 
 
 def _screen(form: Format | None) -> Output:

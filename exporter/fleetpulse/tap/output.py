@@ -1,11 +1,10 @@
 """What is recorded without a server, as lines: JSON for programs, text for people.
 
-Owns how a message and what happened to its connection are written. Names of fields are those of `/api/messages`, so
-that a tool reads both. Text for people never holds what a terminal would obey: a server that is listened to is not
-trusted.
+Owns how a message and what happened to its connection are written. Messages have the fields of
+`/api/messages/export`, so that a tool reads both. Text for people never holds what a terminal would obey: a server
+that is listened to is not trusted.
 """
 
-import base64
 import json
 import time
 import unicodedata
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from fleetpulse.journal import rfc3339
+from fleetpulse.query.payloads import with_payload
 from fleetpulse.tap import happenings
 from fleetpulse.tap.frames import TEXT, Recorded
 from fleetpulse.tap.rows import message_row
@@ -58,17 +58,12 @@ def text_line(item: Item) -> bytes:
 
 
 def as_object(item: Item) -> dict[str, Any]:
-    """An item as JSON's types. `raw` is the payload where it is text, `raw_base64` where it was binary."""
+    """An item as JSON's types; messages as exports have them."""
     if isinstance(item, Happened):
         told = {name: value for name, value in item.detail.items() if name != "at"}
         return {"type": item.kind, "stream": item.stream, "received_at": rfc3339(item.at)} | told
     row = message_row(item.stream, item.recorded, keep_raw=item.keep_raw)
-    shown = {"type": "message"} | row.as_json()
-    if isinstance(row.raw, bytes):
-        shown["raw_base64"] = base64.b64encode(row.raw).decode()
-    elif row.raw is not None:
-        shown["raw"] = row.raw
-    return shown
+    return {"type": "message"} | with_payload(row)
 
 
 def as_json(fields: Mapping[str, Any]) -> bytes:

@@ -23,7 +23,8 @@ UNBOUNDED = {
 NOT_BASE_UNITS = re.compile(r"_(ms|milliseconds|minutes|hours|percent|kb|mb|kib|mib|cents)(_|$)")
 EACH = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 NAMES = {metric.name for metric in METRICS}
-NAMED_USERS = (catalogue.TOP_USER_REQUESTS, catalogue.TOP_USER_COST)  # the heaviest few, see limits.top_users
+# The heaviest few, see limits.top_users and tap.top_users.
+NAMED_USERS = (catalogue.TOP_USER_REQUESTS, catalogue.TOP_USER_COST, catalogue.TAP_TOP_USERS)
 
 
 def test_names_are_distinct() -> None:

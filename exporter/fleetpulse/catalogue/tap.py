@@ -55,7 +55,7 @@ TAP_RULE = metric(
 TAP_REPLIES = metric(
     "tap_replies_total",
     "counter",
-    "Automatic replies by outcome: sent, limited, failed.",
+    "Automatic replies by outcome: sent, limited, echo (of an own one: none was due), failed.",
     ("stream", "rule", "outcome"),
 )
 TAP_SILENCE_LIMIT = metric(

@@ -12,6 +12,7 @@ from fleetpulse.query.indexer import Indexer, search_indexer
 from fleetpulse.query.logs import Logs
 from fleetpulse.query.messages import MESSAGE_LOG
 from fleetpulse.query.promql import Prometheus
+from fleetpulse.query.recordings import Recordings
 from fleetpulse.query.reports import Reports
 from fleetpulse.query.room import ReadingRoom
 from fleetpulse.query.statistics import Statistics
@@ -19,6 +20,7 @@ from fleetpulse.reports.delivery import Deliveries
 from fleetpulse.reports.mail import Mailer
 from fleetpulse.repricing import Repricing
 from fleetpulse.series.corrections import CorrectionFold
+from fleetpulse.tap.replays import Replays
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Desk:
     room: ReadingRoom
     logs: Logs[RequestRow]
     messages: Logs[MessageRow]
+    replays: Replays
 
 
 def make_desk(core: Core) -> Desk:
@@ -62,4 +65,5 @@ def make_desk(core: Core) -> Desk:
         room,
         Logs(room, requests.shared if requests else None),
         Logs(room, messages.shared if messages else None),
+        Replays(Recordings(room), core.hub, core.events.tell, settings.tap.replays, instruments),
     )

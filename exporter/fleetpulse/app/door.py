@@ -29,6 +29,7 @@ from fleetpulse.web.ops import OpsEndpoints
 from fleetpulse.web.otlp import OtlpEndpoints
 from fleetpulse.web.pages import StaticEndpoints
 from fleetpulse.web.prices import PriceEndpoints
+from fleetpulse.web.replays import ReplayEndpoints
 from fleetpulse.web.reports import ReportEndpoints
 from fleetpulse.web.requests import RequestEndpoints
 from fleetpulse.web.spans import RequestSpans
@@ -66,6 +67,7 @@ class Door:
             *_reading(core, desk),
             self.requests,
             self.messages,
+            ReplayEndpoints(desk.replays, core.hub, guard, core.settings.limits, desk.statistics.zone),
             landing,
             StaticEndpoints(),
         )

@@ -60,6 +60,7 @@ def build(settings: Settings) -> Parts:
         desk.deliveries,
         desk.repricing,
         *desk.indexers,
+        desk.replays,
         door.requests,
         door.messages,
         notifications,

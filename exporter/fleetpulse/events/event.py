@@ -20,7 +20,7 @@ TEXT_CHARACTERS = 500
 DETAIL_BYTES = 16_384
 DETAIL_VALUES = 500
 DETAIL_DEPTH = 6
-CATEGORIES = ("connection", "message", "intent", "audit", "account", "notification", "system", "custom")
+CATEGORIES = ("connection", "message", "intent", "audit", "account", "notification", "tap", "system", "custom")
 FLEETING = frozenset({"message_received", "message_status_changed", "typing_status_changed"})
 """Kinds for handlers only: the messages themselves are stored, and typing is worth nothing a moment later."""
 

@@ -20,6 +20,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
+import orjson
+
 from fleetpulse.auth import Principal
 from fleetpulse.config import Live
 from fleetpulse.errors import ForbiddenError, InvalidInputError, NotFoundError, OverloadedError
@@ -141,6 +143,25 @@ class Hub:
         """
         self._publisher.publish_many(topic, items, kind=kind)
 
+    def publish_numbered(self, topic: str, rows: Sequence[Stored]) -> None:
+        """Tells the listeners of one topic in memory of things that have growing offsets of their own; never waits.
+
+        What `publish` tells there afterwards is numbered on from them. Raises as `publish_many`.
+        """
+        self._publisher.publish_numbered(topic, rows)
+
+    def retire(self, name: str) -> None:
+        """Ends a topic in memory: listeners are sent what is new, and told that they are unsubscribed.
+
+        What is published to it again is another stream, with another epoch. Who has fallen behind misses the rest.
+        """
+        self.flush()
+        for client in list(self._clients):
+            if name in client.subscriptions:
+                self.unsubscribe(client, name)
+                client.write(client.wire.frame(orjson.dumps({"type": "unsubscribed", "topic": name})))
+        self._topics.drop(name)
+
     def publish_rows(self, family: str, rows: Sequence[Stored], *, epoch: str | None = None) -> int:
         """Tells the listeners of a journalled family of rows that are stored, with growing offsets; never waits.
 
@@ -199,6 +220,13 @@ class Hub:
         """Whether someone listens to a topic."""
         found = self._topics.get(topic)
         return found is not None and bool(found.audiences)
+
+    def is_taken(self, topic: str) -> bool:
+        """Whether all who listen to a topic have been sent everything, and none of them is behind."""
+        found = self._topics.get(topic)
+        if found is None or not found.audiences:
+            return True
+        return found.flushed == found.seq and not self._delivery.catching_up.of(found)
 
     def connect(self, transport: Transport, endpoint: str, wire: Wire = WEBSOCKET) -> Client:
         """Takes a connection in, right after its upgrade; pair with `disconnect`."""

@@ -51,6 +51,17 @@ class Publisher:
             named = [(None if key is None else f"{rest}/{key}", data) for key, data in items]
             self._append(everything, named, kind, topic)
 
+    def publish_numbered(self, topic: str, rows: Sequence[Stored]) -> None:
+        """See `Hub.publish_numbered`."""
+        family = self._topics.family(topic)
+        if family.history is not None:
+            raise ValueError(f"{family.name!r} is journalled: publish its rows to all of it")
+        self._meters.family(family.name).published.inc(len(rows))
+        with suppress(OverloadedError):
+            found = self._topics.open(topic)
+            found.append_rows(rows, found.epoch, at=self._clock(), keep=self._topics.keep)
+            self._mark(found)
+
     def publish_rows(self, family: str, rows: Sequence[Stored], *, epoch: str | None = None) -> int:
         """See `Hub.publish_rows`."""
         declared, own = self._journalled(family)

@@ -294,6 +294,10 @@ class Topics:
             topic = self._topics[name] = Topic(name, family)
         return topic
 
+    def drop(self, name: str) -> None:
+        """Forgets a topic that nobody listens to; its next life has another epoch."""
+        self._topics.pop(name, None)
+
     def _reclaim(self) -> None:
         """Drops the unheard topic that was silent for longest; its next life in memory has another epoch."""
         unheard = [topic for topic in self._topics.values() if not topic.audiences]

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fleetpulse.config.tap import Source
@@ -16,6 +16,38 @@ SECONDS = 20.0
 QUICK = {"first_seconds": 0.0, "base_seconds": 0.02, "cap_seconds": 0.05}
 Kept = tuple[str, object]
 """A message's text, or an event's kind with its detail, in the order in which they were kept."""
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def tcp_server(talk: Talk) -> AsyncIterator[int]:
+    """A server on a port of its own while the context lasts; nothing of its connections is left afterwards."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await talk(reader, writer)
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()
+            tasks.discard(task)
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tuple(tasks):
+            task.cancel()
+        await asyncio.sleep(0.01)  # aborted transports say goodbye
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -73,6 +105,16 @@ class Stage:
     def count(self, kind: str) -> int:
         return self.kinds.count(kind)
 
+    def failures(self) -> float:
+        """Connections that ended and attempts that failed."""
+        families = self.instruments.registry.collect()
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "fleetpulse_tap_disconnects_total"
+        )
+
     def detail(self, kind: str, which: int = -1) -> Mapping[str, Any]:
         return [detail for each, detail in self.told if each == kind][which]
 
@@ -107,6 +149,27 @@ async def recording(source: Source) -> AsyncIterator[Stage]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     check_bounds(stage)
+
+
+async def given_up(source: Source) -> Stage:
+    """A recorder that gave up."""
+    stage = Stage(source)
+    async with asyncio.timeout(SECONDS):
+        await stage.recorder.run()
+    assert stage.recorder.state == "failed"
+    assert stage.value("fleetpulse_tap_state", state="failed") == 1
+    assert stage.value("fleetpulse_tap_connected") == 0
+    check_bounds(stage)
+    return stage
+
+
+@asynccontextmanager
+async def failing(source: Source) -> AsyncIterator[Stage]:
+    """A recorder that fails while the context lasts; those with files may try again."""
+    async with recording(source) as stage:
+        await until(lambda: "stream_failed" in stage.kinds)
+        assert stage.recorder.state == "failed"
+        yield stage
 
 
 def check_bounds(stage: Stage) -> None:

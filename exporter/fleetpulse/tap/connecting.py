@@ -71,7 +71,7 @@ async def _connect(
         guard.check(urlsplit(source.url).hostname or "")
         async with asyncio.timeout(source.connect_seconds):
             socket: Socket = await session.ws_connect(
-                source.url, headers=prepared.headers, **_options(source, prepared)
+                _target(source), headers=prepared.headers, **_options(source, prepared)
             )
             return socket
     except Exception as error:  # noqa: BLE001 - aiohttp's own errors, the system's, the parser's; see `failure`
@@ -106,6 +106,12 @@ def _options(source: Source, prepared: _Prepared) -> dict[str, Any]:
         "server_hostname": source.tls.server_name,
         **_proxy(source),
     }
+
+
+def _target(source: Source) -> str:
+    """The address as aiohttp is told it: proxies know no `ws:` in the line that asks them (RFC 9112, 3.2.2)."""
+    parts = urlsplit(source.url)
+    return parts._replace(scheme="http").geturl() if source.proxy and parts.scheme == "ws" else source.url
 
 
 def _proxy(source: Source) -> dict[str, Any]:

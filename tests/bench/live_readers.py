@@ -13,11 +13,21 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 SECONDS = 30.0
+NETWORK_SEGMENT = 1_400
+SMALL_BUFFER = 16_384
 
 
-def connect(port: int, path: str) -> socket.socket:
-    """One connection after its handshake."""
-    sock = socket.create_connection(("127.0.0.1", port), SECONDS)
+def connect(port: int, path: str, *, small: bool = False) -> socket.socket:
+    """One connection after its handshake; where `small`, the kernel holds as little for it as over a real network.
+
+    Loopback's segments of 64 KiB would give it megabytes: it could stop reading for minutes, unnoticed.
+    """
+    sock = socket.socket()
+    sock.settimeout(SECONDS)
+    if small:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, NETWORK_SEGMENT)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+    sock.connect(("127.0.0.1", port))
     sock.sendall(HANDSHAKE.format(path=path, port=port).encode())
     answer = b""
     while b"\r\n\r\n" not in answer:

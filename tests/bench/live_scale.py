@@ -3,8 +3,8 @@
 5,000 subscribers on 50 topics; 1,000 single HTTP posts a second: heartbeats of 980 agents in 49 pools, and 20
 request logs. That is 100,000 deliveries a second. A delivery is judged by its last socket: the time from the answer
 to the post until every subscriber of the topic has that message or, on pools, one after it. At the end every
-subscriber must have each agent's newest state, and every request. For the exporter, 500 subscribers then ask for
-all agents and stop reading: they must be evicted, and the others notice nothing. The peers validate nothing, store
+subscriber must have each agent's newest state, and every request. For the exporter, 500 of the subscribers
+then stop reading: they must be evicted, and the others notice nothing. The peers validate nothing, store
 nothing and have no slow readers. A server that cannot keep up answers late, so beside the time from the answer
 there is the time since the post was due (`p99_since_due_ms`).
 

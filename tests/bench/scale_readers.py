@@ -22,10 +22,7 @@ from typing import Any
 from live_readers import connect
 
 CHUNK = 262_144
-SMALL_BUFFER = 4_096
 ALIVE_SECONDS = 15.0
-WISH = b'{"type":"subscribe","topic":"agents"}'
-GREED = bytes((0x81, 0x80 | len(WISH), 0, 0, 0, 0)) + WISH  # masked, with zeros
 PONG = bytes((0x8A, 0x80, 0, 0, 0, 0))  # masked, as a client's frames are
 
 
@@ -100,20 +97,19 @@ class Crowd:
         self.alive_at = time.monotonic() + ALIVE_SECONDS
         for topic in self.topics:
             for place in range(plan["each"]):
-                sock = connect(plan["port"], plan["path"].format(topic=topic.name))
-                if place < plan["stall"]:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+                stalls = place < plan["stall"]
+                sock = connect(plan["port"], plan["path"].format(topic=topic.name), small=stalls)
+                if stalls:
                     self.stalling.append(sock.fileno())
                 self.poll.register(sock, select.EPOLLIN)
                 self.readers[sock.fileno()] = Reader(sock, topic)
                 topic.live += 1
 
     def stall(self) -> None:
-        """Some sockets ask for everything and stop reading; the others alone count from here on."""
+        """Some sockets stop reading; the others alone count from here on."""
         for number in self.stalling:
             reader = self.readers.pop(number)
             self.poll.unregister(number)
-            reader.sock.send(GREED)
             self.aside.append(reader)  # open, or the server would see it go
             reader.topic.live -= 1
         self.mark()

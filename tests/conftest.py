@@ -4,6 +4,6 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Lets Ctrl-C be what it is: a shell that starts pytest in the background has it ignored, by our programs too."""
+    """Lets SIGINT be what it is: a shell that starts pytest in the background has all that it starts ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

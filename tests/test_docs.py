@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from fleetpulse import config
 from fleetpulse.app import build, shut_down, start
-from fleetpulse.cli import app as command_line
+from fleetpulse.cli import NAMES, command_line
 from fleetpulse.config import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +118,7 @@ def test_every_variable_of_docker_exists(path: Path) -> None:
 
 def commands() -> dict[str, set[str]]:
     """Every command, and the sub-commands of those that have some."""
-    group = typer.main.get_group(command_line)
+    group = typer.main.get_group(command_line(*NAMES))
     return {name: set(getattr(command, "commands", ())) for name, command in group.commands.items()}
 
 

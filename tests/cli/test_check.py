@@ -25,7 +25,7 @@ def test_wrong_settings_are_told_one_by_one(run: Run, tmp_path: Path) -> None:
     assert said.returncode == 1
     for setting in ("port", "stack.bogus", "timezone", "FLEETPULSE_PROT"):
         assert setting in said.stdout
-    assert "3 errors, 1 warnings" in said.stdout
+    assert "3 errors, 1 warning" in said.stdout
 
 
 def test_a_taken_port_names_its_owner(run: Run, tmp_path: Path) -> None:

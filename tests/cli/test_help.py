@@ -2,14 +2,14 @@ import pytest
 from tests.cli.conftest import Run
 from typer.testing import CliRunner
 
-from fleetpulse.cli import app
+from fleetpulse.cli import NAMES, command_line
 
 COMMANDS = ("up", "serve", "demo", "replay", "agent", "live", "report", "price", "notify", "check")
 TOKEN_COMMANDS = ("key", "list", "revoke", "jwt", "secret")
 
 
 def ask(*arguments: str) -> str:
-    said = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
+    said = CliRunner().invoke(command_line(*NAMES), arguments, env={"COLUMNS": "160"})
     assert said.exit_code == 0
     return said.output
 

@@ -206,6 +206,31 @@ TestRowsMachine.settings = settings(
 )
 
 
+def test_the_end_of_a_burst_that_its_only_listener_missed_is_not_left_behind() -> None:
+    machine = RowsMachine()
+    viewer = machine.subscribe(("chat",), events=False, filtered=False)
+    machine.restart()
+    machine.store(["a"])
+    machine.resume(viewer)
+    machine.store(["a"] * 18)  # more than one flush takes
+    machine.cut(viewer)
+    machine.flush()
+    machine.teardown()
+    assert machine.watching[0].positions["chat"]["mine"] == 19
+
+
+def test_a_gap_names_no_row_that_its_reader_has() -> None:
+    machine = RowsMachine()
+    machine.store_elsewhere(["a", "a", "a"])
+    machine.hear(0, 2)
+    viewer = machine.subscribe(("chat",), events=False, filtered=False)
+    machine.restart()
+    machine.hear(0, 1)
+    machine.give_up(2)
+    machine.teardown()
+    assert machine.watching[0].positions["chat"]["other"] == 3
+
+
 def test_deflated_clients_are_another_audience() -> None:
     hub = Hub(LIVE, Instruments(), clock=lambda: 0.0, timer=lambda: 0.0)
     hub.declare("chat", EVENT, history=Rows("mine"))

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvloop
 from aiohttp import web
 
+from fleetpulse.app import garbage
 from fleetpulse.app.parts import Parts, build
 from fleetpulse.auth import ensure_safe
 from fleetpulse.cluster.resting import end
@@ -26,7 +27,6 @@ from fleetpulse.web.ops import LoopLag
 DRAIN_SECONDS = 3.0  # for requests whose body is still arriving
 SHUTDOWN_SECONDS = 5.0
 LINE_BYTES = 65_536  # of a request: a thousand percent-encoded Chinese characters are 9 kB, above aiohttp's 8,190
-GC_OBJECTS = 10_000  # new ones before it looks: a batch makes thousands that live as long as it does, and no cycles
 SWITCH_SECONDS = 0.0003  # the journal's writer gets the interpreter sooner than by default: shorter commits
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], Awaitable[None]] |
         auto_decompress=False,  # web/body.py decompresses, with a bound of its own
         max_line_size=LINE_BYTES,
     )
-    gc.freeze()  # what was restored stays: the collector need not walk it again and stall the loop
-    gc.set_threshold(GC_OBJECTS)
+    garbage.begin()
     background = await start(parts, runner)
     try:
         await parts.plugins.start()

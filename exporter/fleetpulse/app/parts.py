@@ -7,6 +7,7 @@ from fleetpulse.app.administration import Administration, make_plugins
 from fleetpulse.app.core import Core, make_core
 from fleetpulse.app.desk import make_desk
 from fleetpulse.app.door import Door
+from fleetpulse.app.garbage import Garbage
 from fleetpulse.app.notifications import Notifications
 from fleetpulse.app.replicas import make_cluster
 from fleetpulse.app.tap import Tap
@@ -66,6 +67,7 @@ def build(settings: Settings) -> Parts:
         notifications,
         administration,
         make_stats(core, cluster),
+        Garbage(),
         cluster,
     )
     return Parts(

@@ -5,6 +5,7 @@ argument or configuration, each with words that say what to do. A stack trace is
 """
 
 import sys
+from importlib import import_module
 
 from fleetpulse import __version__
 
@@ -12,22 +13,6 @@ try:
     import typer
     from rich.console import Console
 
-    from fleetpulse.cli import (
-        agent,
-        alerting,
-        backup,
-        check,
-        demo,
-        live,
-        notify,
-        price,
-        replay,
-        report,
-        serve,
-        tap,
-        token,
-        up,
-    )
     from fleetpulse.errors import ConfigError, FleetpulseError, InvalidInputError
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] == "fleetpulse":
@@ -40,16 +25,32 @@ except ModuleNotFoundError as missing:
 
 EPILOG = "Start with: fleetpulse up    then, in another terminal: fleetpulse demo"
 
-app = typer.Typer(
-    name="fleetpulse",
-    help="Observability for fleets of bots and AI agents: heartbeats and request logs become Prometheus series, "
-    "alerts, dashboards and a live feed.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = ("up", "serve", "demo", "replay", "agent", "live", "report", "price", "notify", "check", "restore")
+GROUPS = ("tap", "backup", "token", "alertmanager")  # they have commands of their own
+FILES = {"restore": "backup", "alertmanager": "alerting"}  # where it is not the name
+NAMES = (*COMMANDS, *GROUPS)
+
+
+def command_line(*names: str) -> typer.Typer:
+    """The commands of these names. Only their files are imported: all together take longer than most commands."""
+    app = typer.Typer(
+        name="fleetpulse",
+        help="Observability for fleets of bots and AI agents: heartbeats and request logs become Prometheus "
+        "series, alerts, dashboards and a live feed.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        file = import_module(f"fleetpulse.cli.{FILES.get(name, name)}")
+        if name in GROUPS:
+            app.add_typer(file.app)
+        else:
+            app.command()(getattr(file, name))
+    return app
 
 
 def _version(*, wanted: bool) -> None:
@@ -58,7 +59,6 @@ def _version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     *,
     version: bool = typer.Option(
@@ -68,27 +68,11 @@ def _root(
     pass
 
 
-app.command()(up.up)
-app.command()(serve.serve)
-app.command()(demo.demo)
-app.command()(replay.replay)
-app.command()(agent.agent)
-app.command()(live.live)
-app.command()(report.report)
-app.command()(price.price)
-app.command()(notify.notify)
-app.command()(check.check)
-app.add_typer(tap.app)
-app.command()(backup.restore)
-app.add_typer(backup.app)
-app.add_typer(token.app)
-app.add_typer(alerting.app)
-
-
 def main() -> None:
     """Runs the command line and exits."""
+    wanted = sys.argv[1:2]
     try:
-        app()
+        command_line(*(wanted if wanted and wanted[0] in NAMES else NAMES))()
     except ConfigError as error:
         sys.exit(_complain(f"{error}\nEverything that is wrong: fleetpulse check", 2))
     except InvalidInputError as error:

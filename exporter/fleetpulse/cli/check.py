@@ -43,8 +43,12 @@ def _show(findings: list[Finding]) -> None:
     console.print(table)
     errors = sum(finding.level is Level.ERROR for finding in findings)
     warnings = sum(finding.level is Level.WARNING for finding in findings)
-    console.print(f"{errors} errors, {warnings} warnings", highlight=False)
+    console.print(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", highlight=False)
 
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

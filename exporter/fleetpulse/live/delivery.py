@@ -66,7 +66,7 @@ class Delivery:
                 break
             del self._dirty[topic]
             writes += self._flush(topic, delays)
-            if topic.flushed < topic.seq and topic.audiences:
+            if topic.flushed < topic.seq:  # also where nobody listens now: who comes next begins after it
                 self._dirty[topic] = None
         for client in self._touched:
             client.release()

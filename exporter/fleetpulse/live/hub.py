@@ -38,15 +38,11 @@ from fleetpulse.live.history import History, Pages, Stored
 from fleetpulse.live.limits import Seats, TokenBucket
 from fleetpulse.live.meters import Meters
 from fleetpulse.live.publishing import Publisher
+from fleetpulse.live.timers import BURST_SECONDS, DRAIN_SECONDS, Timers
 from fleetpulse.live.topics import EVENT, Admits, Family, Policy, Position, Snapshot, Topic, Topics
 from fleetpulse.live.wires import WEBSOCKET, Places, Wire
 
 CLOSE_SECONDS = 2.0  # how long a client may take to answer a close before its transport is aborted
-DRAIN_SECONDS = 0.01  # how often clients that are behind are looked at, at least
-BURST_SECONDS = 0.002  # between the flushes of a burst too large for one
-WRITE_COST = 10e-6  # seconds of one socket write
-REST = 2.0  # how long the loop is left alone after writes, in terms of their cost: what comes meanwhile is joined
-MAX_PAUSE = 1.0
 
 
 class Hub:
@@ -75,24 +71,20 @@ class Hub:
             timer,
             lambda client: self.close(client, Cause.FAILED),
         )
-        self._publisher = Publisher(
-            self._topics, self._meters, self._delivery, self._arm, settings.flush_seconds, clock
-        )
         self._health = Health(settings, clock)
+        self._timers = Timers(self.flush, self._flush_due, self.sweep, self._health.interval)
+        self._publisher = Publisher(
+            self._topics, self._meters, self._delivery, self._timers.ask, settings.flush_seconds, clock
+        )
         self._clients: set[Client] = set()
         self._closing: dict[Transport, float] = {}
         self._gone = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._rest_until = 0.0
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._sweep_timer: asyncio.TimerHandle | None = None
 
     # Lifecycle -----------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Starts the timers on the running loop. What was published before is kept for resuming as well."""
-        self._loop = asyncio.get_running_loop()
         self._pages.start()
-        self._sweep_timer = self._loop.call_later(self._health.interval, self._sweep_regularly)
+        self._timers.start()
 
     async def stop(self) -> None:
         """Refuses newcomers, sends what is pending, closes everyone with 1001 and waits a bounded time for them."""
@@ -105,10 +97,7 @@ class Hub:
         for transport in self._closing:
             _abort(transport)
         self._closing.clear()
-        for handle in (self._flush_timer, self._sweep_timer):
-            if handle is not None:
-                handle.cancel()
-        self._loop = None
+        self._timers.stop()
         self._pages.stop()
 
     # Publishing ----------------------------------------------------------------------------------------------
@@ -337,7 +326,7 @@ class Hub:
         self._claim(subscription, positions or {})
         self._delivery.catching_up.add(subscription)
         if self._delivery.waiting:
-            self._arm(0.0)
+            self._timers.ask(0.0)
         self._meters.family(topic.family.name).subscriptions.inc()
 
     def unsubscribe(self, client: Client, name: str) -> None:
@@ -399,30 +388,10 @@ class Hub:
         if claims and topic.family.history is not None:
             topic.claims[subscription] = claims
 
-    def _arm(self, delay: float) -> None:
-        if self._flush_timer is None and self._loop is not None:
-            rest = self._rest_until - self._loop.time()
-            self._flush_timer = self._loop.call_later(max(delay, rest), self._flush_regularly)
-
-    def _flush_regularly(self) -> None:
-        writes = 0
-        try:
-            writes = self.flush()
-        finally:
-            self._flush_timer = None
-            if self._loop is not None:
-                self._rest_until = self._loop.time() + min(MAX_PAUSE, REST * writes * WRITE_COST)
-            if self._delivery.unsent or self._delivery.waiting:
-                self._arm(
-                    BURST_SECONDS if self._delivery.unsent else max(self._settings.flush_seconds, DRAIN_SECONDS)
-                )
-
-    def _sweep_regularly(self) -> None:
-        try:
-            self.sweep()
-        finally:
-            if self._loop is not None:
-                self._sweep_timer = self._loop.call_later(self._health.interval, self._sweep_regularly)
+    def _flush_due(self) -> float | None:
+        if self._delivery.unsent:
+            return BURST_SECONDS
+        return max(self._settings.flush_seconds, DRAIN_SECONDS) if self._delivery.waiting else None
 
     async def _until_gone(self) -> None:
         if not self._clients:

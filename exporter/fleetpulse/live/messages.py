@@ -89,6 +89,10 @@ class Hole(Message):
         super().__init__(offset, at, "gap", None, None, None, seq, epoch)
         self.begin = begin
 
+    def past(self, known: int) -> "Hole":
+        """The part of it that is news to who has everything up to an offset within it."""
+        return self if self.begin > known else Hole(known + 1, self.offset, self.at, self.seq, str(self.epoch))
+
 
 class Mark(Hole):
     """Says that everything of `epoch` up to `offset` has come; nobody missed anything."""
@@ -97,6 +101,10 @@ class Mark(Hole):
 
     def __init__(self, offset: int, at: float, seq: int, epoch: str) -> None:
         super().__init__(offset, offset, at, seq, epoch)
+
+    def past(self, _known: int) -> "Mark":
+        """It is a position, whatever somebody knew before."""
+        return self
 
 
 def fields_of(data: Any) -> dict[str, Any]:

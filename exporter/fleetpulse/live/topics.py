@@ -231,10 +231,12 @@ class Topic:
 
     def unseen(self, seen: Positions, after: int, upto: int) -> list[Message]:
         """Of the kept messages with numbers in (after, upto], those that a position does not cover."""
-        own = self.epoch
-        return [
-            message for message in self.between(after, upto) if message.offset > seen.get(message.epoch or own, -1)
-        ]
+        found: list[Message] = []
+        for message in self.between(after, upto):
+            known = seen.get(message.epoch or self.epoch, -1)
+            if message.offset > known:
+                found.append(message.past(known) if isinstance(message, Hole) else message)
+        return found
 
 
 class Topics:

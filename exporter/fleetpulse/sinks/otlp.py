@@ -257,7 +257,8 @@ class OtlpLogs:
         """Waits, unless it is time to stop; whether it is."""
         if not self._stopping.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()
         return self._stopping.is_set()
 
     def _tell(self, what: str, message: str, *arguments: object) -> None:

@@ -43,7 +43,8 @@ class Entry:
         self._draining = True
         if self._under_way:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
 
     def install(self, app: web.Application, routes: Iterable[web.RouteDef]) -> None:
         """Adds the routes, and an answer for every address that is none of them.

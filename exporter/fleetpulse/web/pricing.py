@@ -59,7 +59,8 @@ class Priced(TypedDict):
 async def outcome(journal: Journal, run: Run) -> Pricing:
     """What a run has done once it is finished, or after a while."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(run.over.wait(), WAIT_SECONDS)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await run.over.wait()
     finished = run.finished
     (requests, cost), entries = await asyncio.to_thread(_entered, journal, run.run_id)
     return {

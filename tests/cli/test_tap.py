@@ -16,7 +16,7 @@ from tests.system.harness import DEADLINE, Program, clean_environment, free_port
 from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed
 
-from fleetpulse.cli import app
+from fleetpulse.cli import command_line
 from fleetpulse.errors import ConfigError, InvalidInputError
 
 FIRST = (
@@ -218,7 +218,7 @@ def test_what_is_wrong_is_said_before_anything_is_opened(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLEETPULSE_CONFIG", "")
     (tmp_path / "streams.yaml").write_text("tap: {streams: [{name: room, url: 'ws://x'}]}")
-    error = CliRunner().invoke(app, ["tap", *arguments]).exception
+    error = CliRunner().invoke(command_line("tap"), ["tap", *arguments]).exception
     assert isinstance(error, InvalidInputError | ConfigError), repr(error)
     assert words in error.detail
     assert "hush" not in error.detail

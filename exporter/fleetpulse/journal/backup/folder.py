@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetpulse.journal.backup.copying import sync
-from fleetpulse.journal.backup.watch import BackupError
+from fleetpulse.journal.backup.watch import BusyError
 
 NAME = re.compile(r"journal-(\d{8}T\d{6}\.\d{3}Z)-([0-9a-f]+)\.db")
 MOMENT = "%Y%m%dT%H%M%S.%f"
@@ -110,12 +110,12 @@ def clear(folder: Path, lineage: str) -> None:
 
 @contextmanager
 def lock(journal: Path) -> Iterator[None]:
-    """One backup of a journal is made at a time, by whatever process; raises BackupError where one is."""
+    """One backup of a journal is made at a time, by whatever process; raises BusyError where one is."""
     with Path(f"{journal}.backup.lock").open("ab") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BackupError("another backup of this journal is being made") from error
+            raise BusyError("another backup of this journal is being made") from error
         yield
 
 

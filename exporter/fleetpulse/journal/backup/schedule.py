@@ -17,7 +17,7 @@ from fleetpulse.instruments import Instruments
 from fleetpulse.journal.backup.contents import identity
 from fleetpulse.journal.backup.folder import backups, read_manifest
 from fleetpulse.journal.backup.making import Made, make_in
-from fleetpulse.journal.backup.watch import BackupError, StoppedError, Watch
+from fleetpulse.journal.backup.watch import BackupError, BusyError, StoppedError, Watch
 from fleetpulse.journal.journal import Journal
 
 HOUR_SECONDS = 3_600.0
@@ -73,7 +73,10 @@ class Backups:
         due = await asyncio.to_thread(self._due)
         if due is None or self._clock() < due:
             return None
-        made = await self._make()
+        try:
+            made = await self._make()
+        except BusyError:  # the next look will find it
+            return None
         self._made.inc()
         self._failed_at = None
         await asyncio.to_thread(self._show)
@@ -115,13 +118,16 @@ class Backups:
         watch = Watch()
         outcome: concurrent.futures.Future[Made] = concurrent.futures.Future()
         outcome.set_running_or_notify_cancel()  # it is not to be cancelled, but stopped
-        thread = threading.Thread(target=self._work, args=(outcome, watch), name="backup", daemon=True)
-        thread.start()
+        threading.Thread(target=self._work, args=(outcome, watch), name="backup", daemon=True).start()
+        made = asyncio.wrap_future(outcome)
         try:
-            return await asyncio.shield(asyncio.wrap_future(outcome))
-        finally:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
             watch.stop()
-            await asyncio.to_thread(thread.join, STOP_SECONDS)
+            await asyncio.wait([made], timeout=STOP_SECONDS)
+            if made.done():
+                made.exception()  # that it was stopped is no news
+            raise
 
     def _work(self, outcome: "concurrent.futures.Future[Made]", watch: Watch) -> None:
         _step_back()

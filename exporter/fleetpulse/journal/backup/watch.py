@@ -13,6 +13,10 @@ class BackupError(FleetpulseError):
     """A backup cannot be made, or is none; the detail says why and what to do."""
 
 
+class BusyError(BackupError):
+    """Another backup of the same journal is being made."""
+
+
 class StoppedError(Exception):
     """Whoever watches has stopped the work."""
 
@@ -36,10 +40,9 @@ class Watch:
 
     def step(self, stage: Stage, done: int, whole: int) -> None:
         """Says how far the work is. Raises StoppedError."""
-        if self._stopped.is_set():
-            raise StoppedError
         if self._tell is not None:
             self._tell(stage, done, whole)
+        self.rest(0.0)
 
     def rest(self, seconds: float) -> None:
         """Leaves the machine to others. Raises StoppedError."""

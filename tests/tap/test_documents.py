@@ -14,6 +14,7 @@ from fleetpulse.tap.explain import explain
 from fleetpulse.tap.frames import Reading
 from fleetpulse.tap.paths import WIDE_NODES
 from fleetpulse.tap.presets import PRESETS
+from fleetpulse.tap.reading import MAX_NESTED, MAX_PARSED
 from fleetpulse.tap.replies import ECHO_SECONDS, WAITING
 from fleetpulse.tap.rules import RuleBook
 from fleetpulse.tap.users import ACTIVE, ACTIVE_OF_STREAM, RESTORED_ROWS
@@ -73,6 +74,7 @@ def test_every_configuration_on_the_page_works() -> None:
         (MESSAGES, f"| kind | {KIND_CHARACTERS} characters"),
         (MESSAGES, f"| user, room | {NAME_CHARACTERS} characters"),
         (MESSAGES, f"| text | {TEXT_CHARACTERS:,} characters"),
+        (MESSAGES, f"{MAX_PARSED // 2**20} MiB, {MAX_NESTED:,} objects and arrays"),
         (RULES, f"in the last {ECHO_SECONDS:.0f} seconds"),
         (RULES, f"{WAITING} may wait"),
         (RULES, f"exact up to {ACTIVE_OF_STREAM:,}"),

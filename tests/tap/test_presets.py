@@ -305,6 +305,8 @@ def test_auto_says_nothing_before_an_engine_io_handshake() -> None:
 
 def test_rocket_chat_is_greeted_and_its_pings_answered() -> None:
     assert greetings(stream("rocket.chat")) == ('{"msg":"connect","version":"1","support":["1"]}',)
+    deep = '{"msg":"ping","id":' + "[" * 230 + "]" * 230 + "}"
+    assert answers("rocket.chat", deep) == ['{"msg":"pong"}']
     heard = ('{"msg":"ping"}', '{"msg":"ping","id":"7"}', '{"msg":"ready","subs":["ping"]}', '"ping"', "{")
     assert answers("rocket.chat", *heard) == ['{"msg":"pong"}', '{"msg":"pong","id":"7"}', None, None, None]
 

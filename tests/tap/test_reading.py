@@ -10,7 +10,7 @@ from tests.tap.frame import NOW, frame, reading_of, stream
 
 from fleetpulse.signals import DAY_SECONDS, PRINTABLE
 from fleetpulse.tap.frames import Reading
-from fleetpulse.tap.reading import MAX_PARSED, Reader, make_read
+from fleetpulse.tap.reading import MAX_NESTED, MAX_PARSED, Reader, make_read
 from fleetpulse.tap.values import CUT, as_kind, as_name, as_time
 
 PRESETS = ("auto", "chat", "socket.io", "mattermost", "rocket.chat", "raw")
@@ -115,9 +115,17 @@ def test_a_long_text_is_cut_and_marked() -> None:
 def test_deep_and_huge_json_is_raw() -> None:
     deep = "[" * 5_000 + "]" * 5_000
     assert reading_of(deep).kind == "raw"
+    many = "[" + ",".join(["[]"] * MAX_NESTED) + "]"
+    assert reading_of(many, "chat") == reading_of(many, "raw")
     huge = '{"type":"message","text":"' + "x" * MAX_PARSED + '"}'
     assert reading_of(huge).kind == "raw"
     assert reading_of(huge.encode()).kind == "binary"
+
+
+def test_what_is_too_deep_to_be_written_is_only_marked() -> None:
+    deep = '{"text":' + "[" * 900 + "]" * 900 + ',"user":"anna"}'
+    assert reading_of(deep, paths={"text": ["$.text"]}) == Reading("message", "anna", CUT)
+    assert reading_of(deep, paths={"text": ["$[?@.a == @.b].c", "$[?@ == @].c"]}).user == "anna"
 
 
 def test_a_number_past_64_bits_is_no_user() -> None:

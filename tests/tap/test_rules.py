@@ -57,6 +57,25 @@ def test_patterns_are_looked_for_in_the_text_as_it_is() -> None:
     assert matches("价格：99 元", rule(pattern=r"\p{Han}：\d+ 元$")) == ("r",)
 
 
+def test_many_patterns_are_found_as_one_is() -> None:
+    book = [rule(f"r{n}", pattern=f"(?i)code-{n}(x|$)") for n in range(50)] + [
+        rule("case", pattern="^Alpha"),
+        rule("a", pattern="a|b"),
+    ]
+    assert matches("CODE-7x", *book) == ("r7",)
+    assert matches("alpha", *book) == ("a",)
+    assert matches("Alpha code-49", *book) == ("r49", "case", "a")
+    assert matches("nothing", *book) == ()
+
+
+def test_a_quotation_in_one_pattern_does_not_reach_into_the_next() -> None:
+    book = [rule("open", pattern=r"\Qa"), rule("close", pattern=r"b\E")] + [
+        rule(f"r{n}", pattern="z") for n in range(9)
+    ]
+    assert matches("a", *book) == ("open",)
+    assert matches("b", *book) == ("close",)
+
+
 def test_watched_users() -> None:
     assert matches("hi", rule(users=["Anna", "ben"])) == ("r",)
     assert matches("hi", rule(users=["ann"])) == ()

@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import orjson
-
 from fleetpulse.config.tap import Source
 from fleetpulse.journal import rfc3339
 from fleetpulse.tap.frames import Frame, Reading
 from fleetpulse.tap.paths import Field
 from fleetpulse.tap.presets import FIELDS
 from fleetpulse.tap.reading import Reader, Understood, fields_of
-from fleetpulse.tap.values import bounded, is_past
+from fleetpulse.tap.values import as_json, bounded, is_past
 
 CONFIGURED, PROTOCOL, ALWAYS = "configured", "protocol", "always"
 SHOWN = 120  # characters of a value in a line
@@ -122,7 +120,7 @@ def _value(reading: Reading, name: str) -> str | None:
 
 def _json(understood: Understood) -> str:
     inner = understood.inner
-    return understood.payload if inner is None else orjson.dumps(inner).decode()
+    return understood.payload if inner is None else as_json(inner)
 
 
 def _short(text: str) -> str:

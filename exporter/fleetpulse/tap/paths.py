@@ -40,12 +40,12 @@ class Path:
 
 
 def _found(path: "JSONPath", document: Any) -> Iterable[Any]:
-    from jsonpath.exceptions import JSONPathRecursionError  # noqa: PLC0415 - it is there by now; nobody else needs it
+    from jsonpath import JSONPathError  # noqa: PLC0415 - it is there by now; nobody else needs it
 
     try:
         for match in islice(path.finditer(document), MAX_RESULTS):
             yield match.obj
-    except JSONPathRecursionError:
+    except (JSONPathError, RecursionError):  # too deep, for the library or for comparing
         return
 
 

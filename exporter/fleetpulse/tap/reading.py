@@ -19,7 +19,8 @@ from fleetpulse.tap.presets import PRESETS, RAW, Opened, Preset, candidates
 from fleetpulse.tap.presets.socketio import is_engine_io
 from fleetpulse.tap.values import as_any_text, as_kind, as_name, as_text, as_time, bounded, is_past
 
-MAX_PARSED = 4 * 2**20  # a longer message is raw: parsing would hold everything else up
+MAX_PARSED = 4 * 2**20  # a longer message is raw: parsing would hold everything else up; so would many
+MAX_NESTED = 20_000  # objects and arrays, each of which Python's garbage collector looks at
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 JSON_BEGINS = ("{", "[")
 log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Reader:
     def __init__(self, source: Source) -> None:
         engine_io = source.preset == "auto" and is_engine_io(source.url)
         self._preset = "socket.io" if engine_io else source.preset
+        self._stream = source.name
+        self._failed = False
         self.own = _fields(source.paths, as_any_text)
 
     def __call__(self, frame: Frame) -> Reading:
@@ -76,8 +79,12 @@ class Reader:
         try:
             understood = self.open(frame)
             return Reading("binary", NOBODY, "") if understood is None else self.read(frame, understood)
-        except Exception:  # a stranger's message must not end the recording
-            log.exception("a message could not be read")
+        except Exception:  # a stranger's message must not end the recording, nor fill the log
+            if not self._failed:
+                log.exception(
+                    "stream %s: a message could not be read; others like it are not told of", self._stream
+                )
+            self._failed = True
             return Reading("binary" if frame.opcode == BINARY else "raw", NOBODY, "")
 
     def open(self, frame: Frame) -> Understood | None:
@@ -95,6 +102,9 @@ class Reader:
         """What a message says that `open` has opened."""
         payload, preset, opened = understood
         document, inner, wide = opened.document, understood.inner, understood.wide
+        if inner is None:  # there is nothing to look into
+            kind = opened.kind or default_kind(frame, understood, None)
+            return Reading(kind, NOBODY, bounded(payload), opened.room)
         own, known = self.own, fields_of(preset.name)
         text = own.text.find(document, wide=wide) or known.text.find(inner, wide=wide)
         time = own.time.find(document, wide=wide) or known.time.find(inner, wide=wide)
@@ -144,7 +154,7 @@ def _document(payload: str) -> Any:
     """The object or array that a payload is; None where it is neither, or too long."""
     if payload[:1] not in JSON_BEGINS and payload[:100].lstrip()[:1] not in JSON_BEGINS:
         return None
-    if len(payload) > MAX_PARSED:
+    if len(payload) > MAX_PARSED or payload.count("{") + payload.count("[") > MAX_NESTED:
         return None
     try:
         return orjson.loads(payload)

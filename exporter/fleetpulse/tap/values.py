@@ -50,9 +50,15 @@ def as_text(value: Any) -> str | None:
 
 def as_any_text(value: Any) -> str | None:
     """A text; of an object or an array, its JSON."""
-    if type(value) in (dict, list):
-        return bounded(orjson.dumps(value).decode())
-    return as_text(value)
+    return bounded(as_json(value)) if type(value) in (dict, list) else as_text(value)
+
+
+def as_json(value: Any) -> str:
+    """A value's JSON; where it is nested deeper than can be written, only that it is."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return CUT
 
 
 def bounded(text: str) -> str:

@@ -50,7 +50,7 @@ def of_array(items: list[Any]) -> dict[str, Any] | None:
             return {"event": event, "topic": topic, "payload": _data(payload)}
         case [str(topic), str(event), dict() as payload]:
             return {"event": event, "topic": topic, "payload": payload}
-        case [str(event), *data] if data:
+        case [str(event), *data] if any(isinstance(each, dict) for each in data):
             return of_event(event, data)
         case _:
             return None

@@ -59,7 +59,7 @@ def pong(document: Any) -> dict[str, Any] | None:
     """What a ping is to be answered with; None where it is no ping."""
     if not isinstance(document, dict) or document.get("msg") != "ping":
         return None
-    return {"msg": "pong"} | ({"id": document["id"]} if "id" in document else {})
+    return {"msg": "pong"} | ({"id": document["id"]} if isinstance(document.get("id"), str) else {})
 
 
 ARGUMENT = "$.fields.args[0]"

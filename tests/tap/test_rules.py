@@ -69,7 +69,7 @@ def test_many_patterns_are_found_as_one_is() -> None:
 
 
 def test_a_quotation_in_one_pattern_does_not_reach_into_the_next() -> None:
-    book = [rule("open", pattern=r"\Qa"), rule("close", pattern=r"b\E")] + [
+    book = [rule("open", pattern=r"\Qa"), rule("close", pattern=r"\Qb\E")] + [
         rule(f"r{n}", pattern="z") for n in range(9)
     ]
     assert matches("a", *book) == ("open",)

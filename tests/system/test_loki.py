@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 import yaml
 from grafana.builder.logs import errors, recent_requests
+from grafana.builder.messages import recent_messages, rule_hits
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from tests.grafana.queries import interpolate
 from tests.system.harness import Exporter, Program, clean_environment, free_port, get_json, started, wait_for
+from tests.system.speaking import RULE, STREAM, Speaker, recording, speaking
 from tests.tools import ROOT, need_tool
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=300)
-FOR_ALL = {"source": ".*", "model": ".*", "__interval": "60s"}
+FOR_ALL = {"source": ".*", "model": ".*", "stream": ".*", "__interval": "60s"}
 
 
 def log(request_id: str, **fields: Any) -> dict[str, Any]:
@@ -34,6 +36,9 @@ SENT = [
     *(log(f"bad-{n}", status="timeout", error="gave up", source="bot") for n in range(5)),
     *(log(f"old-{n}", timestamp=LONG_AGO.isoformat()) for n in range(5)),
 ]
+
+
+SAID = ("早上好", "紧急: 机器人停了")
 
 
 def configured(folder: Path, port: int) -> Path:
@@ -66,9 +71,11 @@ def loki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def fed(loki: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Loki's address, once it has everything that was sent."""
     endpoint = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{loki}/otlp/v1/logs", "OTEL_BLRP_SCHEDULE_DELAY": "50"}
-    for exporter in started(Exporter(tmp_path_factory.mktemp("exporter"), **endpoint)):
-        send(exporter)
-        yield loki
+    with speaking() as speaker:
+        for exporter in started(Exporter(tmp_path_factory.mktemp("exporter"), **endpoint, **recording(speaker))):
+            send(exporter)
+            speak(exporter, speaker)
+            yield loki
 
 
 def send(exporter: Exporter) -> None:
@@ -77,6 +84,14 @@ def send(exporter: Exporter) -> None:
     sent = 'fleetpulse_otlp_logs_sent_total{kind="request"}'
     wait_for(lambda: exporter.metrics()[sent] == len(SENT), what="everything is sent")
     assert sum(value for name, value in exporter.metrics().items() if "otlp_logs_lost" in name) == 0
+
+
+def speak(exporter: Exporter, speaker: Speaker) -> None:
+    wait_for(lambda: speaker.heard, what="the stream is listened to")
+    for text in SAID:
+        speaker.say("ann", text)
+    sent = 'fleetpulse_otlp_logs_sent_total{kind="message"}'
+    wait_for(lambda: exporter.metrics()[sent] == len(SAID), what="every message is sent")
 
 
 def ask(loki: str, query: str, limit: int = 1_000) -> list[dict[str, Any]]:
@@ -98,7 +113,10 @@ def of_panel(panel: Any, **chosen: str) -> str:
 
 
 def test_every_request_is_there_whole_however_old(fed: str) -> None:
-    found = [json.loads(line) for line in lines(ask(fed, '{service_name="fleetpulse"}'))]
+    found = [
+        json.loads(line)
+        for line in lines(ask(fed, '{service_name="fleetpulse"} | event_name="fleetpulse.request"'))
+    ]
     assert {row["request_id"] for row in found} == {row["request_id"] for row in SENT}
     assert len(found) == len(SENT)
     old = next(row for row in found if row["request_id"] == "old-0")
@@ -116,6 +134,13 @@ def test_the_table_of_requests(fed: str) -> None:
     assert len(chosen) == 60
     nameless = lines(ask(fed, of_panel(recent_requests(), model="none")))
     assert {json.loads(line)["request_id"].partition("-")[0] for line in nameless} == {"bad", "old"}
+
+
+def test_the_table_of_messages(fed: str) -> None:
+    found = [json.loads(line) for line in lines(ask(fed, of_panel(recent_messages())))]
+    assert sorted(each["text"] for each in found) == sorted(SAID)
+    assert ask(fed, of_panel(recent_messages(), stream="another")) == []
+    assert lines(ask(fed, of_panel(rule_hits()))) == [f"{STREAM} ann: 紧急: 机器人停了 ({RULE})"]
 
 
 def test_the_failures(fed: str) -> None:

@@ -14,6 +14,8 @@ import pytest
 from tests.sinks.collector import Collector, Reply, plain
 from tests.system.harness import Exporter, clean_environment, get, wait_for
 from tests.system.sending import Batches, Load, journal
+from tests.system.speaking import RULE, STREAM, recording, speaking
+from websockets.sync.client import connect
 
 KILLS = 6
 FAST = {"OTEL_BLRP_SCHEDULE_DELAY": "20", "OTEL_BSP_SCHEDULE_DELAY": "20"}
@@ -143,6 +145,31 @@ def test_alerts_are_sent_too(run: Run, collector: Collector) -> None:
     (record,) = collector.taken()
     assert (record.event_name, record.severity_text) == ("fleetpulse.alert", "ERROR")
     assert json.loads(record.body.string_value)["summary"] == "the budget is spent"
+
+
+def test_recorded_messages_are_sent_and_what_people_chat_is_not(run: Run, collector: Collector) -> None:
+    with speaking() as speaker:
+        exporter = run(OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=collector.url, **recording(speaker))
+        wait_for(lambda: speaker.heard)
+        with connect(f"{exporter.url.replace('http', 'ws', 1)}/ws/chat?user_id=ann") as ann:
+            for type_, rest in (("join_session", {}), ("send_message", {"content": "between us"})):
+                ann.send(json.dumps({"type": type_, "session_id": "s1", **rest}))
+            own = 'fleetpulse_chat_messages_total{stream="chat",kind="text"}'
+            wait_for(lambda: exporter.metrics().get(own) == 1, what="the own message is stored")
+        speaker.say("ann", "紧急: 机器人停了")
+        wait_for(lambda: books(exporter, "message") == (1, 0, 0), what="the message is sent")
+        exporter.kill()
+        exporter.start()
+        wait_for(lambda: speaker.heard)
+        speaker.say("ben", "我来看看")
+        wait_for(lambda: books(exporter, "message") == (2, 0, 0), what="the next is sent")
+    bodies = {each["message_id"]: each for each in (json.loads(r.body.string_value) for r in collector.taken())}
+    assert [(each["user_id"], each["text"], each.get("rules")) for each in bodies.values()] == [
+        ("ann", "紧急: 机器人停了", [RULE]),
+        ("ben", "我来看看", None),
+    ]
+    assert {each["stream"] for each in bodies.values()} == {STREAM}
+    assert all("raw" not in each for each in bodies.values())
 
 
 def test_an_exporter_that_gets_what_another_sends_stores_none_of_it(run: Run) -> None:

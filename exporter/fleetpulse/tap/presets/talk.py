@@ -6,8 +6,9 @@ Nothing else is ever said here. With `auto` nothing is, unless the server opens 
 from collections.abc import Callable
 
 import orjson
+from pydantic import SecretStr
 
-from fleetpulse.config.tap import Source
+from fleetpulse.config.tap import Message, Source
 from fleetpulse.tap.presets.rocketchat import HELLO, pong
 from fleetpulse.tap.presets.socketio import HANDSHAKE, JOIN, PING, PONG, is_engine_io
 
@@ -15,9 +16,9 @@ Answer = Callable[[str], str | None]
 PONG_CHARACTERS = 500  # a longer message is no ping
 
 
-def greetings(source: Source) -> tuple[str, ...]:
+def greetings(source: Source) -> tuple[Message, ...]:
     """What to send when the connection opens, before the configured messages."""
-    return (HELLO,) if source.preset == "rocket.chat" else ()
+    return (Message(text=SecretStr(HELLO)),) if source.preset == "rocket.chat" else ()
 
 
 def make_answer(source: Source) -> Answer | None:

@@ -103,8 +103,8 @@ def _now() -> Row:
         ),
         card(
             "Last message",
-            "How long ago the newest message was received.",
-            f"time() - max({select(catalogue.TAP_SEEN)})",
+            "How long ago the newest message was received, or a stream was connected that has said nothing yet.",
+            f"time() - max({select(catalogue.TAP_SEEN)} > 0)",
             Look("dtdurations", nothing=NO_STREAMS),
         ),
     )
@@ -189,7 +189,7 @@ def _each() -> Row:
             "Rule hits": f"{growth(catalogue.TAP_RULE_HITS, by=STREAM)} > 0",
             "Active users": total(select(catalogue.TAP_ACTIVE_USERS), STREAM),
             "Waiting": total(select(catalogue.TAP_WAITING), STREAM),
-            "Last message": f"time() - {total(select(catalogue.TAP_SEEN), STREAM, 'max')}",
+            "Last message": f"time() - {total(f'{select(catalogue.TAP_SEEN)} > 0', STREAM, 'max')}",
         },
         Look("locale", decimals=0, nothing="-", fields=_columns()),
         sort="Messages",

@@ -2,11 +2,37 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.cli.conftest import Run
+from tests.journal.stand import at_work, requests
 from tests.system.harness import Exporter
+from typer.testing import CliRunner
+
+from fleetpulse.cli import command_line
+from fleetpulse.journal import REQUESTS
+from fleetpulse.journal.backup import BackupError
 
 LOG = {"source": "web", "user_id": "u", "command": "ask", "status": "success", "execution_time": 1}
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> Path:
+    """The data folder of an exporter that has stopped, with one request."""
+    async with at_work(tmp_path / "data" / "journal.db") as stand:
+        await stand.journal.store(REQUESTS, requests("a"))
+    return tmp_path / "data"
+
+
+def ask(data: Path, *arguments: str | Path, code: int = 0, **settings: str) -> str:
+    """What a command prints, run within this process, which is quicker."""
+    environment = {"FLEETPULSE_DATA_DIR": str(data), "COLUMNS": "160"} | settings
+    said = CliRunner().invoke(command_line("backup", "restore"), [str(each) for each in arguments], env=environment)
+    if said.exception is not None and not isinstance(said.exception, SystemExit):
+        raise said.exception
+    assert said.exit_code == code, said.output
+    return said.stdout
 
 
 def send(exporter: Exporter, *ids: str) -> None:
@@ -16,28 +42,18 @@ def send(exporter: Exporter, *ids: str) -> None:
 
 def test_an_exporter_is_backed_up_and_brought_back(run: Run, exporter: Exporter) -> None:
     settings = {"FLEETPULSE_DATA_DIR": str(exporter.data_dir)}
-    assert "no backups" in run("backup", "list", **settings).stdout
     send(exporter, "a", "b")
     made = run("backup", **settings)
     assert (made.returncode, made.stderr) == (0, "")
     file = Path(made.stdout.splitlines()[0])
     assert "2 requests" in made.stdout
-    listed = run("backup", "list", **settings).stdout
-    assert file.name in listed
-    assert "right" in listed
-    assert json.loads(run("backup", "list", "--json", **settings).stdout)[0]["rows"]["requests"] == 2
-    verified = run("backup", "verify", file)
-    assert (verified.returncode, "is sound" in verified.stdout) == (0, True)
-
     send(exporter, "c")
     refused = run("restore", file, "--yes", **settings)
     assert refused.returncode == 1
-    assert "stop" in refused.stderr
+    assert "stop that one" in refused.stderr
     exporter.terminate()
     derived = sorted(path.name for path in exporter.data_dir.glob("*search*"))
     assert derived, "there is an index to go"
-    asked = run("restore", file, **settings)
-    assert asked.returncode == 1, "nobody said yes"
     restored = run("restore", file, "--yes", **settings)
     assert restored.returncode == 0
     assert "not in the backup: 1 requests" in restored.stderr
@@ -48,38 +64,57 @@ def test_an_exporter_is_backed_up_and_brought_back(run: Run, exporter: Exporter)
     assert [one["request_id"] for one in exporter.get("/api/requests")["requests"]] == ["b", "a"]
 
 
-def test_without_an_exporter_it_works_as_well(run: Run, exporter: Exporter, tmp_path: Path) -> None:
-    send(exporter, "a")
-    exporter.kill()
-    settings = {"FLEETPULSE_DATA_DIR": str(exporter.data_dir)}
-    to_file = run("backup", "--to", tmp_path / "mine.db", "--json", **settings)
-    assert json.loads(to_file.stdout)["rows"]["requests"] == 1
-    again = run("backup", "--to", tmp_path / "mine.db", **settings)
-    assert (again.returncode, "there already" in again.stderr) == (1, True)
-    folder = tmp_path / "many"
+def test_backups_are_listed_and_verified(data: Path) -> None:
+    assert "no backups" in ask(data, "backup", "list")
+    file = Path(ask(data, "backup").splitlines()[0])
+    listed = ask(data, "backup", "list")
+    assert file.name in listed
+    assert "right" in listed
+    (shown,) = json.loads(ask(data, "backup", "list", "--json"))
+    assert (shown["file"], shown["rows"]["requests"], shown["findings"]) == (str(file), 1, [])
+    assert "is sound" in ask(data, "backup", "verify", file)
+    verified: dict[str, Any] = json.loads(ask(data, "backup", "verify", file, "--json"))
+    assert verified["tables"]["requests"][0] == 1
+
+
+def test_a_backup_goes_where_it_is_told_and_nothing_is_deleted_there(data: Path, tmp_path: Path) -> None:
+    target, folder = tmp_path / "mine.db", tmp_path / "many"
+    assert json.loads(ask(data, "backup", "--to", target, "--json"))["file"] == str(target)
+    with pytest.raises(BackupError, match="there already"):
+        ask(data, "backup", "--to", target)
     for _ in range(2):
-        assert run("backup", "--to", folder, FLEETPULSE_BACKUP__KEEP="1", **settings).returncode == 0
-    assert len(list(folder.glob("*.db"))) == 2, "elsewhere nothing is deleted"
+        ask(data, "backup", "--to", folder, FLEETPULSE_BACKUP__KEEP="1")
+        ask(data, "backup", FLEETPULSE_BACKUP__KEEP="1")
+    assert len(list(folder.glob("*.db"))) == 2
+    assert len(list((data / "backups").glob("*.db"))) == 1
+
+
+def test_nothing_is_restored_unless_somebody_says_yes(data: Path) -> None:
+    file, before = Path(ask(data, "backup").splitlines()[0]), (data / "journal.db").read_bytes()
+    ask(data, "restore", file, code=1)
+    assert (data / "journal.db").read_bytes() == before
+    told = json.loads(ask(data, "restore", file, "--yes", "--json"))
+    assert (told["rows"]["requests"], told["lost"]["requests"]) == (1, 0)
+    assert Path(told["set_aside"]).read_bytes() == before
 
 
 def test_what_is_wrong_is_said_in_words(run: Run, tmp_path: Path) -> None:
-    nothing = run("backup", FLEETPULSE_DATA_DIR=str(tmp_path / "none"))
-    assert (nothing.returncode, "there is no journal" in nothing.stderr) == (1, True)
     text = tmp_path / "text.db"
     text.write_text("hello " * 1_000)
-    for command in (("backup", "verify", text), ("restore", text, "--yes"), ("restore", tmp_path / "none.db")):
-        said = run(*command)
-        assert (said.returncode, "Traceback" in said.stderr, said.stderr[:12]) == (1, False, "fleetpulse: ")
-    assert not (tmp_path / "client" / "data" / "journal.db").exists()
+    said = run("restore", text, "--yes")
+    assert (said.returncode, "Traceback" in said.stderr, said.stderr[:12]) == (1, False, "fleetpulse: ")
+    with pytest.raises(BackupError, match="no journal"):
+        ask(tmp_path / "none", "backup")
+    with pytest.raises(BackupError, match="no file"):
+        ask(tmp_path / "none", "backup", "verify", tmp_path / "none.db")
 
 
-def test_books_that_are_wrong_are_a_failure_of_verifying(run: Run, exporter: Exporter, tmp_path: Path) -> None:
-    send(exporter, "a")
+def test_books_that_are_wrong_are_a_failure_of_verifying(data: Path, tmp_path: Path) -> None:
     target = tmp_path / "mine.db"
-    run("backup", "--to", target, FLEETPULSE_DATA_DIR=str(exporter.data_dir))
+    ask(data, "backup", "--to", target)
     target.with_suffix(".json").unlink()
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("UPDATE totals SET value = 7 WHERE metric = 'fleetpulse_requests_total'")
-    said = run("backup", "verify", target)
-    assert said.returncode == 1
-    assert "fleetpulse_requests_total: 1 by the rows, 7 by the totals" in said.stderr
+    said = CliRunner().invoke(command_line("backup", "restore"), ["backup", "verify", str(target)])
+    assert said.exit_code == 1
+    assert "fleetpulse_requests_total: 1 by the rows, 7 by the totals" in said.output

@@ -4,7 +4,20 @@ from typer.testing import CliRunner
 
 from fleetpulse.cli import NAMES, command_line
 
-COMMANDS = ("up", "serve", "demo", "replay", "agent", "live", "report", "price", "notify", "check")
+COMMANDS = (
+    "up",
+    "serve",
+    "demo",
+    "replay",
+    "agent",
+    "live",
+    "report",
+    "price",
+    "notify",
+    "backup",
+    "restore",
+    "check",
+)
 TOKEN_COMMANDS = ("key", "list", "revoke", "jwt", "secret")
 
 

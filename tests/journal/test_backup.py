@@ -27,6 +27,7 @@ from fleetpulse.journal.backup import (
     verify,
 )
 from fleetpulse.journal.backup.folder import lock, name_of
+from fleetpulse.journal.floors import DeleteOldestOf
 from fleetpulse.journal.schema import MIGRATIONS
 from fleetpulse.journal.writes import DeleteOldest
 
@@ -219,6 +220,14 @@ async def test_what_retention_deleted_does_not_make_the_books_wrong(stand: Stand
     await stand.journal.submit(DeleteOldest(ALERTS, 4))
     backup = await made(stand, folder)
     assert (backup.manifest.findings, backup.manifest.rows["requests"]) == ((), 6)
+
+
+async def test_streams_that_were_kept_for_less_do_not_either(stand: Stand, folder: Path) -> None:
+    rows = [MessageRow(f"m{n}", NOW, None, "ab"[n % 2], "text", None, "ann", "hi") for n in range(10)]
+    await stand.journal.store(MESSAGES, rows)
+    await stand.journal.submit(DeleteOldestOf("b", 3, NOW + 1))
+    backup = await made(stand, folder)
+    assert (backup.manifest.findings, backup.manifest.rows["messages"]) == ((), 7)
 
 
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:

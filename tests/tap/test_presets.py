@@ -80,6 +80,38 @@ CHAT: list[tuple[Any, Reading]] = [
     ),
     (
         {
+            "token": "z26u",
+            "type": "event_callback",
+            "event": {"type": "message", "channel": "C21", "user": "U21", "text": "hi", "ts": f"{NOW:.6f}"},
+        },
+        Reading("event_callback", "U21", "hi", "C21", NOW),
+    ),
+    (
+        {
+            "update_id": 1,
+            "message": {
+                "message_id": 7,
+                "from": {"id": 1111, "is_bot": False, "username": "anna"},
+                "chat": {"id": -100, "type": "group"},
+                "date": int(NOW),
+                "text": "/start",
+            },
+        },
+        Reading("message", "1111", "/start", "-100", NOW),
+    ),
+    (
+        {
+            "msgtype": "text",
+            "text": {"content": "重启机器人"},
+            "senderId": "$:LWCP",
+            "senderNick": "小王",
+            "conversationId": "cid",
+            "createAt": MS,
+        },
+        Reading("text", "$:LWCP", "重启机器人", "cid", NOW),
+    ),
+    (
+        {
             "post_type": "message",
             "message_type": "group",
             "group_id": 123456,

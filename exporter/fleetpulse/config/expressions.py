@@ -65,6 +65,8 @@ def regular_expression(pattern: str) -> Any:
 def _compiled(text: str) -> "JSONPath":
     from jsonpath import CompoundJSONPath, JSONPathError  # noqa: PLC0415 - see above
 
+    if not text.startswith("$"):
+        raise ValueError(f"{text!r} is no JSONPath: it does not begin with $")
     environment = _environment()
     try:
         path = environment.compile(text)

@@ -1,8 +1,8 @@
 """Messages as most chats have them: one JSON object whose members have the usual names, or one within another.
 
 That is the exporter's own chat, too, and `{"event", "data"}`, `{"op", "d", "t"}` (Discord), `{"topic", "event",
-"payload"}` (Phoenix), Slack's and Telegram's events. Arrays `[event, data]`, `[topic, event, payload]` and
-Phoenix's `[join_ref, ref, topic, event, payload]` are read as the object they stand for.
+"payload"}` (Phoenix), Slack's, Telegram's and DingTalk's events. Arrays `[event, data]`, `[topic, event, payload]`
+and Phoenix's `[join_ref, ref, topic, event, payload]` are read as the object they stand for.
 
 Users and rooms are known by their ids where there are ids: names change, and two may have one.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetpulse.tap.presets.shape import Opened, Preset, paths
 
-ENVELOPES = ("$", "$.data", "$.payload", "$.message", "$.d")
+ENVELOPES = ("$", "$.data", "$.payload", "$.message", "$.d", "$.event")
 PEOPLE = ("user", "sender", "from", "author")
 USER_IDS = (
     *("user_id", "userId", "from_user_id", "fromUserId", "sender_id", "senderId", "author_id", "authorId"),
@@ -25,12 +25,12 @@ ROOM_IDS = (
 )
 PLACES = ("room", "channel", "chat", "conversation")
 KINDS = (
-    *("type", "event", "t", "post_type", "kind", "msg_type", "message_type", "action", "command", "cmd"),
+    *("type", "event", "t", "post_type", "kind", "msg_type", "msgtype", "message_type", "action", "command", "cmd"),
     *("method", "op"),
 )
 TEXTS = ("content", "text", "raw_message", "message", "msg", "body", "caption")
 TIMES = (
-    *("timestamp", "time", "ts", "created_at", "createdAt", "create_at", "sent_at", "sentAt", "date"),
+    *("timestamp", "time", "ts", "created_at", "createdAt", "create_at", "createAt", "sent_at", "sentAt", "date"),
     *("datetime", "received_at", "receivedAt"),
 )
 
@@ -80,7 +80,7 @@ CHAT = Preset(
         for path in (*paths((scope,), ROOM_IDS), *paths((f"{scope}.{place}" for place in PLACES), ("id", "name")))
     ),
     text=paths(
-        (*ENVELOPES, "$.content", "$.notification", "$.data.message", "$.payload.message", "$.event", "$.error"),
+        (*ENVELOPES, "$.content", "$.text", "$.notification", "$.data.message", "$.payload.message", "$.error"),
         TEXTS,
     ),
     time=paths(ENVELOPES, TIMES),

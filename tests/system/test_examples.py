@@ -64,6 +64,7 @@ def like(shown: Any, real: Any) -> bool:
             "end",
             "date",
             "run_id",
+            "started_at",
             "id",
             "set_at",
             "made_at",

@@ -207,6 +207,32 @@ searches = st.fixed_dictionaries(
 )
 
 
+message_searches = st.fixed_dictionaries(
+    {"q": searched},
+    optional={
+        "stream": names | plain,
+        "type": names | plain,
+        "user": plain,
+        "room": plain,
+        "rule": plain,
+        "start": moments,
+        "end": moments,
+    },
+)
+
+orders = document(
+    {"stream": names | st.just("chat")},
+    {
+        "start": moments,
+        "end": moments,
+        "speed": numbers,
+        "max_pause_seconds": numbers,
+        "topic": names,
+        "loop": st.booleans(),
+    },
+)
+
+
 def encoded(payload: Any) -> bytes:
     """JSON as a careless program writes it: NaN, infinities and lone surrogates included."""
     return json.dumps(payload).encode()

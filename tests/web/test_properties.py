@@ -37,9 +37,16 @@ DEALT = (f"{GROUP}/alerts/check", f"{GROUP}/alerts/{{alert_id}}/resolve")  # wit
 NOTICES, WISHES = "/api/v1/notifications", "/api/v1/notifications/preferences/{user_id}"
 REPORT, MAIL = "/api/report/{kind}", "/api/report/{kind}/send"
 ROWS = ("/api/requests", "/api/requests/export", "/api/requests/{request_id}")
+MESSAGES = ("/api/messages", "/api/messages/export", "/api/search")
+REPLAYS, REPLAY, PLAYED = "/api/v1/replays", "/api/v1/replays/{replay_id}", "/ws/replays/{replay_id}"
 READS = (
     *PAGES,
     *ROWS,
+    *MESSAGES,
+    "/api/messages/{message_id}",
+    "/api/stats",
+    REPLAYS,
+    REPLAY,
     *MONEY,
     *STATISTICS,
     *ACCOUNTS,
@@ -297,7 +304,8 @@ def test_reading_with_any_query_and_headers(
     server: Server, path: str, query: str, headers: dict[str, str], part: str
 ) -> None:
     path = path.replace("{pool_id}", part or "x").replace("{request_id}", part or "x")
-    path = path.replace("{user_id}", part or "x")
+    path = path.replace("{user_id}", part or "x").replace("{message_id}", part or "x")
+    path = path.replace("{replay_id}", part or "x")
     path = path.replace("{kind}", part or "daily")
     target = f"{path.replace('{name}', part or 'docs.css')}?{query}"
     answer = server.send("GET", target, None, headers)
@@ -336,6 +344,15 @@ def test_alerts_of_anything(server: Server, path: str, alert_id: str, name: str,
 @given(shapes.searches)
 def test_searching_for_anything(server: Server, path: str, search: dict[str, str]) -> None:
     """Whatever is searched for, it is found, not found or refused as wrong input."""
+    answer = server.ask(f"{path}?{urlencode(search)}")
+    lawful(answer)
+    assert answer.status in {200, 422}
+
+
+@pytest.mark.parametrize("path", MESSAGES)
+@FEW
+@given(shapes.message_searches)
+def test_searching_messages_for_anything(server: Server, path: str, search: dict[str, str]) -> None:
     answer = server.ask(f"{path}?{urlencode(search)}")
     lawful(answer)
     assert answer.status in {200, 422}
@@ -467,13 +484,31 @@ def test_handshakes_with_any_headers(server: Server, path: str, headers: dict[st
         assert refused.response.status_code in {400, 403}  # noqa: PT017 - being let in is as good
 
 
+@MANY
+@given(shapes.mostly(shapes.orders), shapes.parts)
+def test_any_order_for_a_replay(server: Server, order: Any, part: str) -> None:
+    """Nothing is recorded here, so that none is started."""
+    answer = server.give(REPLAYS, shapes.encoded(order))
+    lawful(answer)
+    assert answer.status >= 400
+    lawful(server.send("DELETE", REPLAY.replace("{replay_id}", part or "x")))
+    answer = server.send_bytes(UPGRADE.format(path=PLAYED.replace("{replay_id}", part or "x")).encode(), "GET")
+    lawful(answer)
+    assert answer.status >= 400
+
+
 async def test_every_address_is_tried(tmp_path: Path) -> None:
     """An endpoint that is added must be added here too."""
     parts = build(Settings(data_dir=tmp_path))
     parts.core.journal.start(parts.core.pipeline.stored)
     await parts.core.journal.stop()
-    posts = (*WRITES, *RECEIVERS, *PRICING, *COMMANDS, *DEALT, MAIL, NOTICES)
-    tried = (("GET", (*READS, *FEEDS, EVENT_STREAM)), ("POST", posts), ("DELETE", PRICING[:1]), ("PUT", (WISHES,)))
+    posts = (*WRITES, *RECEIVERS, *PRICING, *COMMANDS, *DEALT, MAIL, NOTICES, REPLAYS)
+    tried = (
+        ("GET", (*READS, *FEEDS, PLAYED, EVENT_STREAM)),
+        ("POST", posts),
+        ("DELETE", (PRICING[0], REPLAY)),
+        ("PUT", (WISHES,)),
+    )
     known = {(method, path) for method, paths in tried for path in paths}
     served = {
         (route.method, route.resource.canonical) for route in parts.door.web.router.routes() if route.resource

@@ -21,8 +21,7 @@ from fleetpulse.tap.replays import Replays, Running
 from fleetpulse.web.answers import Paged, json_answer, page
 from fleetpulse.web.body import Decoder, read_body
 from fleetpulse.web.guard import admits_websocket, principal_of, requires
-from fleetpulse.web.live import Token
-from fleetpulse.web.operations import Answer, operation
+from fleetpulse.web.operations import Answer, Query, operation
 from fleetpulse.web.searching import seconds
 from fleetpulse.web.sockets import Doorkeeper
 
@@ -45,7 +44,7 @@ class NewReplay(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stream: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="Name of a recorded stream.")
+    stream: Name = Field(description="Name of a recorded stream.")
     start: Annotated[str, Field(max_length=40)] | None = Field(
         None, description="Messages received from then on: RFC 3339 with an offset, or a date."
     )
@@ -58,6 +57,12 @@ class NewReplay(BaseModel):
     )
     topic: Name | None = Field(None, description="Its name; without one, it gets a random one.")
     loop: bool = Field(False, description="Begin again at the end.")
+
+
+class ListenQuery(Query):
+    """The query of a replay's WebSocket."""
+
+    token: str | None = Field(None, description="A credential, where no header can be sent.")
 
 
 class ReplayShown(TypedDict):
@@ -177,7 +182,7 @@ class ReplayEndpoints:
         return web.Response(status=204)
 
     @admits_websocket
-    @operation("Messages", status=101, query=Token, problems=(400, 404), websocket=True)
+    @operation("Messages", status=101, query=ListenQuery, problems=(400, 404), websocket=True)
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """The messages of a replay exactly as they were recorded, text or binary, and nothing else.
 

@@ -82,7 +82,7 @@ async def library(path: Path, **search: Any) -> AsyncIterator[Library]:
 
 
 @asynccontextmanager
-async def at_work_in_background(indexer: Indexer[RequestRow] | None) -> AsyncIterator[None]:
+async def at_work_in_background(indexer: Indexer[Any] | None) -> AsyncIterator[None]:
     """The indexer runs within."""
     task = asyncio.create_task(indexer.run()) if indexer else None
     try:

@@ -1,3 +1,4 @@
+import json
 import socket
 from pathlib import Path
 
@@ -94,3 +95,18 @@ def test_it_says_where_records_go_and_what_is_wrong_with_opentelemetrys_variable
     said = run("check", **settings(tmp_path, **endpoint, OTEL_EXPORTER_OTLP_PROTOCOL="grpc"))
     assert said.returncode == 1
     assert "only http/protobuf is spoken" in said.stdout
+
+
+def test_it_looks_at_the_streams_to_be_recorded(run: Run, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("hush")
+    files = {"Authorization": str(token), "Cookie": str(tmp_path / "missing")}
+    stream = {"name": "room", "url": "wss://chat.example.org/ws?key=hush", "header_files": files}
+    own = settings(tmp_path, FLEETPULSE_TAP__STREAMS=json.dumps([stream]))
+    said = run("check", **own)
+    assert said.returncode == 1
+    assert "is recorded from wss://chat.example.org/ws" in said.stdout
+    assert "missing cannot be read" in " ".join(said.stdout.split())
+    assert "hush" not in said.stdout
+    (tmp_path / "missing").write_text("x")
+    assert run("check", **own).returncode == 0

@@ -126,6 +126,25 @@ def test_what_can_never_be_written_is_an_error_with_a_number(server: ChatServer,
         tap.stop()
 
 
+def test_a_reader_that_takes_nothing_does_not_hold_the_end() -> None:
+    said = tuple(f"{number} {'x' * 500}" for number in range(400))
+    with chat_server(first=said) as server:
+        command = [sys.executable, "-m", "fleetpulse", "tap", "--allow-private", "--url", server.url]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+        ) as tap:
+            assert tap.stdout is not None
+            assert tap.stderr is not None
+            wait_for(lambda: server.clients)
+            tap.send_signal(signal.SIGINT)
+            told = tap.stderr.read()
+            assert tap.wait() == 1
+            written = [line for line in tap.stdout.read().splitlines() if line.startswith('{"type":"message"')]
+    assert "could not be written" in told
+    assert "Traceback" not in told
+    assert 0 < len(written) < 400
+
+
 @pytest.fixture
 def space(tmp_path: Path) -> list[str]:
     """How to get a mount namespace of one's own here; skips where there is no way."""

@@ -122,7 +122,9 @@ def test_the_quick_start(page: Page) -> None:
     page.run("python3 --version")
     (page.folder / "chat.py").write_text(page.step("python: "))
     page.start(f"{python} chat.py")
-    assert "0 errors" in page.run("cat > config.json")
+    checked = page.run("cat > config.json")
+    assert "0 errors" in checked
+    assert "database_path: its folder is used" in checked
     page.run(f"{fleetpulse} tap convert config.json")
     assert (page.folder / "fleetpulse.yaml").read_text().count("重要") == 1
 

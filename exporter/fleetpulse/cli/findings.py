@@ -1,5 +1,6 @@
 """What `fleetpulse check` looks at. Each check reads only, and says what is wrong, where, and what to do."""
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -26,6 +27,7 @@ from fleetpulse.stack import ports, tools
 from fleetpulse.stack.alerting.document import build
 from fleetpulse.stack.alerting.versions import detect
 from fleetpulse.stack.files import tools_folder
+from fleetpulse.tap.guards import shown
 
 LOW_DISK_BYTES = 2**30
 ANSWER_SECONDS = 2.0
@@ -226,6 +228,22 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARNING, f"plugins.settings.{name}", "is for a plug-in that is not enabled")
 
 
+def _tap(settings: Settings) -> Iterator[Finding]:
+    for stream in settings.tap.streams:
+        place = f"tap: {stream.name}"
+        if not stream.enabled:
+            yield Finding(Level.OK, place, "is not listened to")
+            continue
+        yield Finding(Level.OK, place, f"is recorded from {shown(stream.url)}")
+        if not stream.tls.verify:
+            yield Finding(Level.WARNING, place, "tls.verify is off: whoever answers is believed")
+        tls = (stream.tls.ca_file, stream.tls.cert_file, stream.tls.key_file)
+        sent = (message.file for message in (*stream.on_connect, *stream.regularly))
+        for file in (*stream.header_files.values(), *stream.secrets.values(), *tls, *sent):
+            if file is not None and not os.access(file, os.R_OK):
+                yield Finding(Level.ERROR, place, f"{file} cannot be read: is it there, and may this user read it?")
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _data_dir,
     _journal,
@@ -237,6 +255,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _mail,
     _alerting,
     _plugins,
+    _tap,
 )
 
 

@@ -38,7 +38,7 @@ def record(streams: Sequence[Source], rules: Sequence[Rule], limits: Limits, pla
     Raises InvalidInputError for a place that cannot be.
     """
     output = opened(place, streams) if place else Explanations(streams)
-    logging.getLogger("fleetpulse.tap.recorder").setLevel(logging.CRITICAL)  # notices say the same
+    logging.getLogger("fleetpulse.tap").setLevel(logging.CRITICAL)  # notices and the summary say the same
     notices = Notices(connections=not isinstance(output, Screen))
     begun = time.monotonic()
     session = asyncio.run(_run(output, limits, notices, streams, rules))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from fleetpulse import catalogue
 from fleetpulse.cluster.resting import end
 from fleetpulse.config import Rule, Source
 from fleetpulse.instruments import Instruments
@@ -120,13 +121,11 @@ class Writer:
     async def write(self, items: Sequence[Item]) -> int:
         """Returns how many were written: all of them, but where the output cannot be written any more."""
         done = 0
-        try:
-            async with self._turn:
-                while done < len(items) and not self._gone:
-                    done += await self._some(items[done:])
-        finally:  # cancelled, too: it was too slow
-            if not self.unread:
-                self.unwritten += sum(isinstance(each, Heard) for each in items[done:])
+        async with self._turn:
+            while done < len(items) and not self._gone:
+                done += await self._some(items[done:])
+        if not self.unread:
+            self.unwritten += sum(isinstance(each, Heard) for each in items[done:])
         return done
 
     async def close(self) -> None:
@@ -213,10 +212,20 @@ class Session:
             waiting.cancel()
             await end(tasks, END_SECONDS)
             results = await everything
+            self._count_lost()
             await self.writer.close()
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
+
+    def _count_lost(self) -> None:
+        """Messages that the recorders had to let go, as the output was too slow at the end."""
+        for name, tally in self.tallies.items():
+            for reason in ("stopped", "refused"):
+                labels = {"stream": name, "reason": reason}
+                lost = self._instruments.registry.get_sample_value(catalogue.TAP_LOST.name, labels) or 0.0
+                tally.messages += int(lost)
+                self.writer.unwritten += int(lost)
 
     async def _record(self, source: Source, rules: Sequence[Rule]) -> None:
         book = RuleBook(rules, source.name)
@@ -233,13 +242,13 @@ class Session:
 
     async def _keep(self, source: Source, batch: Sequence[Recorded]) -> None:
         """Writes what passes the filters, up to the count."""
-        tally = self.tallies[source.name]
-        tally.heard(batch)
         wanted = [Heard(source.name, each, source.keep_raw) for each in batch if self._limits.wanted(each)]
         if self._left is not None:
             wanted = wanted[: self._left]
             self._left -= len(wanted)
+        tally = self.tallies[source.name]
         tally.written += await self.writer.write(wanted)
+        tally.heard(batch)
         if self._left == 0:
             self.over.set()
 

@@ -70,6 +70,14 @@ def test_no_socket_is_made_for_a_private_address(host: str) -> None:
     assert guard.refused == host
 
 
+def test_of_several_addresses_those_that_are_public_are_tried() -> None:
+    guard = Guard(allow_private=False)
+    with pytest.raises(PermissionError):
+        guard((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80)))
+    with guard((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 80))):
+        assert guard.refused is None, "that the other could not be reached may pass"
+
+
 @pytest.mark.parametrize("guard", [Guard(allow_private=True), Guard(allow_private=False, proxied=True)])
 def test_a_socket_is_made_where_it_is_allowed_or_goes_to_the_proxy(guard: Guard) -> None:
     guard((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))).close()

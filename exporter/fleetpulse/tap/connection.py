@@ -15,9 +15,9 @@ import aiohttp
 from aiohttp import WSMsgType
 
 from fleetpulse.tap.connecting import CLOSE_SECONDS, Socket
-from fleetpulse.tap.dialects import Answer
 from fleetpulse.tap.endings import Ending, broken, closed, lost
 from fleetpulse.tap.frames import BINARY, TEXT, Frame
+from fleetpulse.tap.presets import Answer
 
 BURST = 64  # messages in a row before others on the loop get their turn
 GOING_AWAY = struct.pack("!H", 1001)

@@ -61,16 +61,21 @@ def is_local_name(host: str) -> bool:
 
 
 class Guard:
-    """Makes the sockets of one attempt to connect. `refused` is the address that was forbidden, if one was.
+    """Makes the sockets of one attempt to connect. `refused` is the address that was forbidden, if all were.
 
     `proxied`: the sockets go to a proxy, so it is the target's name that is looked at.
     """
 
     def __init__(self, *, allow_private: bool, proxied: bool = False) -> None:
-        self.refused: str | None = None
+        self._refused: str | None = None
         self._check_sockets = not (allow_private or proxied)
         self._check_names = proxied and not allow_private
         self._sockets: list[socket.socket] = []
+
+    @property
+    def refused(self) -> str | None:
+        """A forbidden address, where there was no other to try."""
+        return None if self._sockets else self._refused
 
     def __call__(self, info: AddressInfo) -> socket.socket:
         """A socket for an address, as aiohttp's `socket_factory`. Raises OSError for a forbidden one."""
@@ -95,7 +100,7 @@ class Guard:
                 each.shutdown(socket.SHUT_RDWR)
 
     def _refuse(self, host: str) -> NoReturn:
-        self.refused = host
+        self._refused = host
         raise PermissionError(f"{host} {NOT_PUBLIC}")
 
 

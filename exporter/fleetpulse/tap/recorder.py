@@ -21,11 +21,11 @@ from fleetpulse.tap import happenings
 from fleetpulse.tap.backoff import Backoff
 from fleetpulse.tap.connecting import Socket, opened
 from fleetpulse.tap.connection import Connection
-from fleetpulse.tap.dialects import answer_of
 from fleetpulse.tap.endings import AttemptError, Ending
 from fleetpulse.tap.frames import TEXT, Frame, Keep, Read, Reading, Recorded, Tell
 from fleetpulse.tap.guards import shown
 from fleetpulse.tap.meters import Meters, State
+from fleetpulse.tap.presets import make_answer
 from fleetpulse.tap.renewal import files_of, renewed, version
 from fleetpulse.tap.secrecy import Secrecy
 from fleetpulse.tap.sending import Sending
@@ -72,7 +72,7 @@ class Recorder:
         self._timer = timer
         self._rng = rng
         self._secrecy = Secrecy(source)
-        self._answer = answer_of(source)
+        self._answer = make_answer(source)
         self._storing = Storing(source.name, keep, tell, meters, source.queue_messages, source.queue_bytes, rng)
         self._backoff = Backoff(source.reconnect, timer, rng)
         self._connection: Connection | None = None
@@ -170,9 +170,14 @@ class Recorder:
             raise
         finally:
             self._end(connection, ending)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            await self._stop_sending(sending)
         return ending
+
+    async def _stop_sending(self, sending: asyncio.Task[None]) -> None:
+        sending.cancel()
+        (outcome,) = await asyncio.gather(sending, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            log.error("stream %s: sending ended with an error", self._source.name, exc_info=outcome)
 
     def _fit(self, ending: Ending) -> Ending:
         """An ending as people may see it: a server may repeat what it was sent."""

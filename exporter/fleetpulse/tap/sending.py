@@ -14,6 +14,7 @@ from fleetpulse.config.tap import Message, Regular, Source
 from fleetpulse.errors import ConfigError, UpstreamError
 from fleetpulse.tap.connection import Connection
 from fleetpulse.tap.endings import Ending
+from fleetpulse.tap.presets import greetings
 from fleetpulse.tap.secrecy import Secrecy
 
 SEND_SECONDS = 10.0
@@ -51,7 +52,7 @@ class Sending:
             group.create_task(self._send_all(group))
 
     async def _send_all(self, group: asyncio.TaskGroup) -> None:
-        for message in self._source.on_connect:
+        for message in (*greetings(self._source), *self._source.on_connect):
             await self._try(message)
         for regular in self._source.regularly:
             group.create_task(self._repeat(regular))

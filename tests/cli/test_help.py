@@ -11,6 +11,7 @@ COMMANDS = (
     "replay",
     "agent",
     "live",
+    "tap",
     "report",
     "price",
     "notify",

@@ -69,7 +69,7 @@ def tap(  # noqa: PLR0913 - one parameter per option
     - `fleetpulse tap --url ws://localhost:8000/ws/chat --allow-private --keyword 重要 --keyword 紧急`
     - `fleetpulse tap --url wss://chat.example.org/ws --explain`
     - `fleetpulse tap --url wss://chat.example.org/ws --header-file Authorization=token.txt --output chat.jsonl`
-    - `fleetpulse tap --config fleetpulse.yaml --stream support | jq .text`
+    - `fleetpulse tap --config fleetpulse.yaml --stream support | jq -r '.text // empty'`
     - `fleetpulse tap convert config.json > fleetpulse.yaml`
     """
     if context.invoked_subcommand is not None:

@@ -72,9 +72,11 @@ class Tally:
 
     def happened(self, item: Happened) -> None:
         """Counts what became of its connections."""
-        self.connects += item.kind == CONNECTED
+        if item.kind == CONNECTED:
+            self.connects += 1
+            self.without += item.detail.get("seconds_without", 0.0)
+            self.failed = ""  # a file of its headers has changed
         self.drops += item.kind == DISCONNECTED
-        self.without += item.detail.get("seconds_without", 0.0) if item.kind == CONNECTED else 0.0
         if item.kind == FAILED:
             hint = "; --allow-private allows it" if item.detail.get("cause") == "forbidden" else ""
             self.failed = f"{item.detail.get('why', 'no reason was given')}{hint}"

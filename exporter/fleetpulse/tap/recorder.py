@@ -72,7 +72,6 @@ class Recorder:
         self._timer = timer
         self._rng = rng
         self._secrecy = Secrecy(source)
-        self._answer = make_answer(source)
         self._storing = Storing(source.name, keep, tell, meters, source.queue_messages, source.queue_bytes, rng)
         self._backoff = Backoff(source.reconnect, timer, rng)
         self._connection: Connection | None = None
@@ -193,7 +192,7 @@ class Recorder:
             self._storing.room,
             self._clock,
             self._timer,
-            self._answer,
+            make_answer(self._source),
         )
         self._counted_bytes = 0
         self._told_of_failure = False

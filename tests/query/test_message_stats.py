@@ -9,8 +9,7 @@ from tests.journal.stand import NOW, Run, Stand, at_work
 from tests.query.message_rows import message, said
 
 from fleetpulse.config import Search
-from fleetpulse.journal import MESSAGES, schema
-from fleetpulse.query import message_stats as module
+from fleetpulse.journal import MESSAGES, message_counts
 from fleetpulse.query.message_stats import Asked, MessageStats, Speaker, message_stats
 from fleetpulse.query.room import ReadingRoom
 
@@ -80,12 +79,10 @@ async def test_counts_are_of_what_was_stored_not_of_what_is_kept(tmp_path: Path)
 
 
 async def test_users_are_bounded_by_time_and_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = tuple(script.replace("25000", "3") for script in schema.MIGRATIONS)
-    monkeypatch.setattr(schema, "MIGRATIONS", few)
-    monkeypatch.setattr(module, "USERS", 3)
+    monkeypatch.setattr(message_counts, "USERS", 3)
     async with at_work(tmp_path / "journal.db") as stand:
-        rows = [message(0, received_at=NOW - 60 * HOUR)]
-        rows += [message(n, user_id=f"u{n % 5}", received_at=NOW) for n in range(1, 11)]
+        await stand.journal.store(MESSAGES, [message(0, received_at=NOW - 60 * HOUR)])
+        rows = [message(n, user_id=f"u{n % 5}", received_at=NOW) for n in range(1, 11)]
         await stand.journal.store(MESSAGES, rows)
         found = await stats(stand)
         assert (found.users, found.complete, found.today) == (3, False, 10)
@@ -97,7 +94,3 @@ async def test_an_empty_journal(tmp_path: Path) -> None:
     async with at_work(tmp_path / "journal.db") as stand:
         found = await stats(stand)
         assert (found.total, found.today, found.users, found.complete) == (0, 0, 0, True)
-
-
-def test_the_bound_is_that_of_the_schema() -> None:
-    assert f"< {module.USERS}\n" in schema.MIGRATIONS[3]

@@ -12,6 +12,8 @@ from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
+from fleetpulse.journal.message_counts import count_messages
+
 # Rows per statement. Each statement gives up the interpreter's lock and waits to get it back from the busy event
 # loop, so a group commit uses as few as it can: whole chunks, and one statement for the rest.
 CHUNK_ROWS = 128
@@ -193,16 +195,20 @@ Row = RequestRow | AlertRow | MessageRow | ActivityRow | EventRow | MailRow
 
 @dataclass(frozen=True)
 class Table:
-    """A durable table; the first column of its rows is the unique key. `row` makes a row of its columns' values."""
+    """A durable table; the first column of its rows is the unique key. `row` makes a row of its columns' values.
+
+    `count` counts rows that are new, in their transaction.
+    """
 
     name: str
     columns: tuple[str, ...]
     row: Callable[..., Row]
+    count: Callable[[sqlite3.Connection, Sequence[Any]], None] | None = None
 
 
 REQUESTS = Table("requests", RequestRow._fields, RequestRow)
 ALERTS = Table("alert_events", AlertRow._fields, AlertRow)
-MESSAGES = Table("messages", MessageRow._fields, MessageRow)
+MESSAGES = Table("messages", MessageRow._fields, MessageRow, count_messages)
 ACTIVITIES = Table("activities", ActivityRow._fields, ActivityRow)
 EVENTS = Table("events", EventRow._fields, EventRow)
 MAILBOX = Table("mailbox", MailRow._fields, MailRow)
@@ -228,6 +234,8 @@ def insert_new(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]
         statement = _insert(table, len(chunk))
         if connection.execute(statement, list(chain.from_iterable(chunk))).rowcount < len(chunk):
             raise DuplicateError
+    if table.count is not None:
+        table.count(connection, rows)
 
 
 def insert_each(connection: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> list[bool]:

@@ -281,27 +281,6 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO message_users
         SELECT CAST(received_at / 3600 AS INTEGER), stream, user_id, count(*) FROM messages
         WHERE user_id != '' AND received_at > (SELECT max(received_at) FROM messages) - 172800 GROUP BY 1, 2, 3;
-    CREATE TRIGGER messages_counts AFTER INSERT ON messages BEGIN
-        INSERT INTO message_quarters (quarter, stream, messages)
-            VALUES (CAST(new.received_at / 900 AS INTEGER), new.stream, 1)
-            ON CONFLICT (quarter, stream) DO UPDATE SET messages = messages + 1;
-        INSERT INTO message_users
-            SELECT CAST(new.received_at / 3600 AS INTEGER), new.stream, new.user_id, 1
-            WHERE new.user_id != '' AND (
-                (SELECT users FROM message_quarters
-                    WHERE quarter = CAST(new.received_at / 900 AS INTEGER) AND stream = new.stream) < 25000
-                OR EXISTS (SELECT 1 FROM message_users WHERE hour = CAST(new.received_at / 3600 AS INTEGER)
-                    AND stream = new.stream AND user_id = new.user_id)
-            )
-            ON CONFLICT (hour, stream, user_id) DO UPDATE SET messages = messages + 1;
-    END;
-    CREATE TRIGGER message_users_counted AFTER INSERT ON message_users BEGIN
-        UPDATE message_quarters SET users = users + 1 WHERE stream = new.stream AND quarter = (
-            SELECT max(quarter) FROM message_quarters WHERE stream = new.stream AND quarter <= new.hour * 4 + 3);
-    END;
-    CREATE TRIGGER message_users_bounded AFTER INSERT ON message_quarters BEGIN
-        DELETE FROM message_users WHERE hour < new.quarter / 4 - 48;
-    END;
     """,
 )
 

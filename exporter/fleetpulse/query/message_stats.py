@@ -4,7 +4,7 @@ Counts are kept as rows are stored (`message_quarters`, `message_users`), in the
 cost the same for a thousand rows and for a million, and what retention deletes stays counted.
 
 Messages are counted by quarters of an hour, whose bounds are those of the hours of every time zone in use. Users
-are counted by hours, for two days; new ones past USERS in a quarter of an hour and stream are not.
+are counted by hours, for two days, so many of a stream in an hour and no more.
 """
 
 import sqlite3
@@ -15,12 +15,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from fleetpulse import catalogue
+from fleetpulse.journal import message_counts
+from fleetpulse.journal.message_counts import HOUR_QUARTERS, HOUR_SECONDS
 from fleetpulse.query.messages import CHAT
 from fleetpulse.query.room import ReadingRoom
 from fleetpulse.query.windows import QUARTER_SECONDS, midnight
-
-HOUR_SECONDS = 3_600
-USERS = 25_000  # the trigger of the journal's schema has it, too
 
 
 class Speaker(NamedTuple):
@@ -159,8 +158,9 @@ def _users(journal: sqlite3.Connection, asked: Asked) -> tuple[int, list[Speaker
 
 
 def _complete(journal: sqlite3.Connection, asked: Asked) -> bool:
-    (most,) = journal.execute(
-        "SELECT coalesce(max(users), 0) FROM message_quarters WHERE quarter >= ?1 AND (?2 IS NULL OR stream = ?2)",
-        (asked.today.timestamp() // QUARTER_SECONDS, asked.stream),
+    most = journal.execute(
+        "SELECT sum(users) FROM message_quarters WHERE quarter >= ?1 * ?3 AND (?2 IS NULL OR stream = ?2) "
+        "GROUP BY quarter / ?3, stream ORDER BY 1 DESC LIMIT 1",
+        (asked.today.timestamp() // HOUR_SECONDS, asked.stream, HOUR_QUARTERS),
     ).fetchone()
-    return bool(most < USERS)
+    return most is None or most[0] < message_counts.USERS

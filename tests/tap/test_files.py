@@ -8,7 +8,7 @@ import pytest
 from tests.tap.items import heard
 
 from fleetpulse.errors import InvalidInputError
-from fleetpulse.tap.files import LineFile, numbered
+from fleetpulse.tap.files import LineFile, Stream, numbered
 from fleetpulse.tap.output import Item, text_line
 
 LINE = 20
@@ -94,6 +94,20 @@ def short_files() -> Iterator[int]:
         yield bound
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def test_so_it_is_where_standard_output_is_a_file(tmp_path: Path, short_files: int) -> None:
+    path = tmp_path / "out.txt"
+    with path.open("wb", buffering=0) as file:
+        file.write(b"before\n")
+        stream = Stream(file.fileno(), line)
+        stream.write([heard("one")])
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            stream.write([heard("two"), heard("three")])
+        assert words(path) == ["before", "one"]
+        stream.write([heard("two")])
+    assert words(path) == ["before", "one", "two"]
+    assert path.stat().st_size <= short_files
 
 
 def test_a_write_that_fails_leaves_nothing_of_itself(tmp_path: Path, short_files: int) -> None:

@@ -8,6 +8,7 @@ that one `FILE.2`, and so on; the oldest go.
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +39,14 @@ class Stream:
 
     def write(self, items: Sequence[Item]) -> int:
         """Writes all of them; raises BrokenPipeError where nobody reads any more."""
-        write_all(self._descriptor, b"".join(map(self._form, items)))
+        found = os.fstat(self._descriptor)
+        try:
+            write_all(self._descriptor, b"".join(map(self._form, items)))
+        except OSError:
+            if stat.S_ISREG(found.st_mode):  # it was redirected to a file: half a line is no line there either
+                os.ftruncate(self._descriptor, found.st_size)
+                os.lseek(self._descriptor, found.st_size, os.SEEK_SET)
+            raise
         return len(items)
 
     def close(self) -> None:

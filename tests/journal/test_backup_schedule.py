@@ -10,7 +10,7 @@ from tests.journal.stand import NOW, Stand, at_work, requests, until
 from fleetpulse import catalogue
 from fleetpulse.config import Backup as BackupSettings
 from fleetpulse.journal import REQUESTS
-from fleetpulse.journal.backup import BackupError, Backups, backups, making
+from fleetpulse.journal.backup import BackupError, Backups, backups, copying, making
 from fleetpulse.journal.backup.folder import lock, name_of
 from fleetpulse.journal.backup.schedule import HOUR_SECONDS, RETRY_SECONDS
 
@@ -132,15 +132,18 @@ async def test_a_failure_is_counted_and_tried_again_after_a_while(
 
 
 async def test_it_runs_by_itself_and_ends_in_the_midst_when_it_is_told_to(
-    stand: Stand, make: Make, clock: Clock, folder: Path
+    stand: Stand, make: Make, clock: Clock, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stand.journal.store(REQUESTS, requests(range(20_000)))
     clock.now += DAY
+    share = copying.SHARE
+    monkeypatch.setattr(copying, "SHARE", 1e9)  # it rests after the first step
     running = asyncio.create_task(make().run())
     await until(lambda: folder.exists() and any(each.suffix == ".part" for each in folder.iterdir()))
     running.cancel()
     assert isinstance((await asyncio.gather(running, return_exceptions=True))[0], asyncio.CancelledError)
     assert backups(folder) == []
+    monkeypatch.setattr(copying, "SHARE", share)
     running = asyncio.create_task(make().run())
     await until(lambda: stand.value(catalogue.BACKUPS, "made") == 1)
     running.cancel()

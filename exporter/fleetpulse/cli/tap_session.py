@@ -35,6 +35,7 @@ T = TypeVar("T")
 FULL = {errno.ENOSPC, errno.EDQUOT}
 AGAIN_SECONDS = 1.0
 END_SECONDS = 5.0
+STUCK_SECONDS = 0.5  # for an output that has not taken what came before either
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Writer:
     async def close(self) -> None:
         """Ends the output; what still cannot be written is left."""
         try:
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(STUCK_SECONDS if self.unwritten else END_SECONDS):
                 await self._hand.do(self._output.close)
         except TimeoutError:
             self.error = self.error or OSError(errno.ETIMEDOUT, "nobody reads the output")

@@ -190,26 +190,20 @@ class ReplayEndpoints:
         that the client offers is chosen. It closes with 1000 where the recording has ended.
         """
         with self._hub.reserve(request.remote or ""):
-            offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-            admission = await self._guard.admit_websocket(
-                request, Role.VIEWER, protocols=tuple(part for part in offered if part)
-            )
-            if admission.principal is None:
-                raise UnauthenticatedError("a credential has to come with the handshake of this address")
+            subprotocol = await self._admit(request)
             replay = self._replays.one(request.match_info["replay_id"]).replay
-            protocols = () if admission.subprotocol is None else (admission.subprotocol,)
-            socket = web.WebSocketResponse(
-                timeout=CLOSE_SECONDS,
-                heartbeat=PING_SECONDS,
-                max_msg_size=MESSAGE_BYTES,
-                protocols=protocols,
-                compress=False,
-            )
-            if not socket.can_prepare(request).ok:
-                raise MalformedError("this address speaks WebSocket: send an upgrade request (version 13)")
-            await socket.prepare(request)
+            socket = await _upgraded(request, subprotocol)
             await self._serve(socket, request.transport, replay)
             return socket
+
+    async def _admit(self, request: web.Request) -> str | None:
+        """Lets viewers in; the subprotocol to speak. Raises UnauthenticatedError, ForbiddenError."""
+        offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        protocols = tuple(part for part in offered if part)
+        admission = await self._guard.admit_websocket(request, Role.VIEWER, protocols=protocols)
+        if admission.principal is None:
+            raise UnauthenticatedError("a credential has to come with the handshake of this address")
+        return admission.subprotocol
 
     async def _serve(
         self, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None, replay: Replay
@@ -224,6 +218,21 @@ class ReplayEndpoints:
                 pass
         finally:
             replay.listeners.discard(listener)
+
+
+async def _upgraded(request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:
+    """The open WebSocket. Raises MalformedError where none is asked for."""
+    socket = web.WebSocketResponse(
+        timeout=CLOSE_SECONDS,
+        heartbeat=PING_SECONDS,
+        max_msg_size=MESSAGE_BYTES,
+        protocols=() if subprotocol is None else (subprotocol,),
+        compress=False,
+    )
+    if not socket.can_prepare(request).ok:
+        raise MalformedError("this address speaks WebSocket: send an upgrade request (version 13)")
+    await socket.prepare(request)
+    return socket
 
 
 class _Listener:

@@ -1,5 +1,6 @@
 """Statistics of messages: what is counted equals the rows, by local time, whatever retention deletes."""
 
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from tests.journal.stand import NOW, Run, Stand, at_work
 from tests.query.message_rows import message, said
 
 from fleetpulse.config import Search
-from fleetpulse.journal import MESSAGES, message_counts
+from fleetpulse.journal import MESSAGES, message_counts, schema
 from fleetpulse.query.message_stats import Asked, MessageStats, Speaker, message_stats
 from fleetpulse.query.room import ReadingRoom
 
@@ -94,3 +95,19 @@ async def test_an_empty_journal(tmp_path: Path) -> None:
     async with at_work(tmp_path / "journal.db") as stand:
         found = await stats(stand)
         assert (found.total, found.today, found.users, found.complete) == (0, 0, 0, True)
+
+
+async def test_what_an_older_journal_has_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.db"
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:3])
+    with closing(schema.open_writer(path, "normal")) as old:
+        old.execute(
+            "INSERT INTO messages (message_id, received_at, stream, kind, session_id, user_id, text) "
+            "VALUES ('m', ?, 'chat', 'text', 's', 'eve', 'hello')",
+            (NOW,),
+        )
+    monkeypatch.undo()
+    async with at_work(path) as stand:
+        await stand.journal.store(MESSAGES, [said("n", "s", "more", user_id="eve")])
+        found = await stats(stand)
+        assert (found.total, found.today, found.top) == (2, 2, [Speaker("chat", "eve", 2)])

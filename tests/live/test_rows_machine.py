@@ -231,6 +231,19 @@ def test_a_gap_names_no_row_that_its_reader_has() -> None:
     assert machine.watching[0].positions["chat"]["other"] == 3
 
 
+def test_an_events_id_says_that_its_reader_was_told_of_a_gap() -> None:
+    machine = RowsMachine()
+    machine.give_up(0)
+    machine.store_elsewhere(["a"])
+    viewer = machine.subscribe(("chat",), events=True, filtered=False)
+    machine.restart()
+    machine.resume(viewer)
+    machine.store(["a"])
+    machine.give_up(1)
+    machine.teardown()
+    assert machine.watching[0].positions["chat"] == {"mine": 1, "other": 1}
+
+
 def test_deflated_clients_are_another_audience() -> None:
     hub = Hub(LIVE, Instruments(), clock=lambda: 0.0, timer=lambda: 0.0)
     hub.declare("chat", EVENT, history=Rows("mine"))

@@ -63,6 +63,11 @@ class CatchUp:
         self.step_out(subscription)
         subscription.seen.update(seen)
 
+    def told(self, subscription: Subscription, epoch: str, offset: int) -> None:
+        """A subscription was told of everything up to an offset of some origin; members are there already."""
+        if subscription in self._behind:
+            subscription.seen[epoch] = offset
+
     def remove(self, subscription: Subscription) -> None:
         """Forgets a subscription."""
         self._behind.pop(subscription, None)

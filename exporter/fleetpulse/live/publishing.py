@@ -155,6 +155,7 @@ class Publisher:
             if claimed < origin.offset:
                 gap = subscription.audience.gap(origin.epoch, claimed + 1, origin.offset)
                 subscription.client.write(b"".join(gap))
+                self._delivery.catching_up.told(subscription, origin.epoch, origin.offset)
             elif claimed > origin.offset:
                 self._delivery.catching_up.hold(subscription, {origin.epoch: claimed})
         self._delivery.tell_origin(topic)

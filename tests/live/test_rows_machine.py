@@ -223,7 +223,7 @@ def test_a_gap_names_no_row_that_its_reader_has() -> None:
     machine = RowsMachine()
     machine.store_elsewhere(["a", "a", "a"])
     machine.hear(0, 2)
-    viewer = machine.subscribe(("chat",), events=False, filtered=False)
+    machine.subscribe(("chat",), events=False, filtered=False)
     machine.restart()
     machine.hear(0, 1)
     machine.give_up(2)

@@ -32,7 +32,7 @@ rows = st.lists(
 )
 
 
-def file(encoder: Encoder, *parts: list[RequestRow]) -> bytes:
+def file(encoder: Encoder[RequestRow], *parts: list[RequestRow]) -> bytes:
     return encoder.begin() + b"".join(map(encoder.encode, parts)) + encoder.end()
 
 
@@ -83,7 +83,7 @@ def test_json_lines_are_what_the_api_shows(some: list[RequestRow]) -> None:
 @pytest.mark.parametrize("make", [Csv, JsonLines])
 @given(first=rows, second=rows)
 def test_compressed_it_is_the_same(
-    make: type[Csv | JsonLines], first: list[RequestRow], second: list[RequestRow]
+    make: type[Csv[RequestRow] | JsonLines[RequestRow]], first: list[RequestRow], second: list[RequestRow]
 ) -> None:
     assert gzip.decompress(file(Gzip(make()), first, second)) == file(make(), first, second)
 

@@ -23,6 +23,7 @@ from live_readers import connect
 
 CHUNK = 262_144
 ALIVE_SECONDS = 15.0
+TURNS = 150  # of so many sockets each in that time: clients that know nothing of each other do not speak at once
 PONG = bytes((0x8A, 0x80, 0, 0, 0, 0))  # masked, as a client's frames are
 
 
@@ -94,7 +95,8 @@ class Crowd:
         self.stalling: list[int] = []
         self.aside: list[Reader] = []
         self.closed = 0
-        self.alive_at = time.monotonic() + ALIVE_SECONDS
+        self.turn = 0
+        self.alive_at = time.monotonic() + ALIVE_SECONDS / TURNS
         for topic in self.topics:
             for place in range(plan["each"]):
                 stalls = place < plan["stall"]
@@ -125,7 +127,7 @@ class Crowd:
         orders = sys.stdin.fileno()
         self.poll.register(orders, select.EPOLLIN)
         while True:
-            ready = self.poll.poll(1.0)
+            ready = self.poll.poll(ALIVE_SECONDS / TURNS)
             if time.monotonic() >= self.alive_at:
                 self._say_alive()
             for number, _ in ready:
@@ -152,9 +154,10 @@ class Crowd:
             self.poll.unregister(reader.sock)
 
     def _say_alive(self) -> None:
-        """An unasked pong from each, a sign of life that costs the readers no parsing of pings."""
-        self.alive_at = time.monotonic() + ALIVE_SECONDS
-        for reader in [*self.readers.values(), *self.aside]:
+        """An unasked pong from each in turn, a sign of life that costs the readers no parsing of pings."""
+        self.alive_at += ALIVE_SECONDS / TURNS
+        self.turn = (self.turn + 1) % TURNS
+        for reader in [*self.readers.values(), *self.aside][self.turn :: TURNS]:
             with suppress(OSError):
                 reader.sock.send(PONG)
 

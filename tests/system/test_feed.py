@@ -3,12 +3,9 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
-from pathlib import Path
 
-import pytest
-from tests.cluster.redis_server import RedisServer, started_redis
 from tests.lines import Line, a_line
 from tests.system.harness import Exporter
 from tests.system.replicas import DEADLINE, Replicas, balancer, until
@@ -106,22 +103,6 @@ async def test_cuts_and_kills_of_the_exporter_lose_and_repeat_nothing(exporter: 
     assert got.gaps == []
     assert all(answer.recovered for answer in got.answers[1:])
     assert list(got.events.values()) == [rows(exporter)]
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    yield from started_redis()
-
-
-@pytest.fixture
-async def replicas(tmp_path: Path, redis: RedisServer) -> AsyncIterator[Replicas]:
-    pair = Replicas(tmp_path, redis)
-    try:
-        await asyncio.to_thread(pair.start)
-        await until(pair.joined)
-        yield pair
-    finally:
-        await asyncio.to_thread(pair.stop)
 
 
 async def test_cuts_between_replicas_and_a_redis_that_is_killed_lose_and_repeat_nothing(replicas: Replicas) -> None:

@@ -1,13 +1,11 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.redis_server import RedisServer, started_redis
+from tests.cluster.redis_server import RedisServer
 from tests.system.harness import Exporter, is_ready
 from tests.system.replicas import DEADLINE, Reader, Replicas, balancer, until
 from websockets.asyncio.client import ClientConnection, connect
@@ -16,22 +14,6 @@ from websockets.exceptions import InvalidStatus
 ROWS = 20_000
 BATCH = 50
 CUTS = 200
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    yield from started_redis()
-
-
-@pytest.fixture
-async def replicas(tmp_path: Path, redis: RedisServer) -> AsyncIterator[Replicas]:
-    pair = Replicas(tmp_path, redis)
-    try:
-        await asyncio.to_thread(pair.start)
-        await until(pair.joined)
-        yield pair
-    finally:
-        await asyncio.to_thread(pair.stop)
 
 
 def requests(name: str, first: int, count: int) -> list[dict[str, Any]]:

@@ -8,14 +8,14 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.cluster.redis_server import RedisServer, started_redis
+from tests.cluster.redis_server import RedisServer
 from tests.grafana.queries import asked
 from tests.system.harness import Exporter, Stack, get_json
 from tests.system.replicas import until
@@ -24,11 +24,6 @@ AGENTS = tuple(f"agent-{number}" for number in range(12))
 SILENCE = 8
 GONE = 2.0
 BUDGET = '[{"name": "all", "limit_usd": 1000}]'
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    yield from started_redis()
 
 
 class Pair:
